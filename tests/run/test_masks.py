@@ -14,6 +14,8 @@ from PIL import Image
 from sklearn.metrics import f1_score
 from toy_training import ends_with_the_same_bits, storing, training
 
+from tlkit import api
+from tlkit.engine.step.step import Step
 from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.record.formats import StorePlan
 from tlkit.run import prediction
@@ -194,6 +196,24 @@ def test_pictures_that_no_tile_holds_are_evaluated_in_tiles_as_they_are_predicte
     held = evaluated("--tile", "44", tile=44)
     assert held != evaluated()
     assert held == evaluated("--tile", "400", tile=400)
+
+
+def test_where_whole_pictures_do_not_fit_into_memory_the_tiles_that_the_message_offers_do(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = Step._answered
+
+    def limited(self: Step, x: torch.Tensor, *, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if max(x.shape[-2:]) > 32:  # the canvas has 32 x 48 pixels
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return answered(self, x, start=start)
+
+    monkeypatch.setattr(Step, "_answered", limited)
+    (failure,) = api.apply(recipe, ["schedule.epochs=1"], runs=recipe.parent / "runs").failures
+    assert "evaluation does not fit into the memory of cpu" in failure.problem
+    setting = failure.hints[-1].removesuffix(" evaluates larger pictures in tiles")
+    assert setting == "data.tile_size = 32"
+    assert not api.apply(recipe, ["schedule.epochs=1", setting.replace(" ", "")], runs=recipe.parent / "runs").failures
 
 
 def test_where_a_tile_holds_the_pictures_a_run_has_the_bits_of_whole_ones(recipe: Path) -> None:
