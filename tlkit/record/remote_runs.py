@@ -1,9 +1,8 @@
 """Run folders behind an address, such as s3://bucket/runs, with a copy of each on this machine in which it is written and read.
 
 The rule: what is behind the address counts. A run's files are sent in the order in which they were written, so what arrived of a
-run whose machine went away is what a disk would hold, and it continues from there. The last process that began a run there sends it, and no other:
-one that was away meanwhile finds that out before it sends. Nobody begins a run, or sends one of a process that is gone, that changed there since it
-was fetched.
+run whose machine went away is what a disk would hold, and it continues from there. Nobody begins a run, or sends one of a process that is gone, that
+changed there since it was fetched.
 """
 
 from __future__ import annotations
@@ -16,19 +15,18 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 from tlkit import files, plugin
 from tlkit.errors import DataError, RunLocked, TlkitError
-from tlkit.record import file_lock, lock_holder, run_lock
-from tlkit.record.lock_holder import Holder
+from tlkit.record import file_lock
+from tlkit.record.remote_holders import RemoteHolders
 
 _STATE = ".remote"  # in a folder: what of it was last sent or fetched; no ".*.*", which a run that continues removes as strays
 _LOCK = ".lock"  # in the folder of all copies
-_HOLDER = ".holder"  # behind the address, in a run's folder: who began it last, and whether that has ended
-_ENDED = " ended"  # behind what it says of the process
 _PATIENCE = 3600.0  # seconds that a process waits while another fetches: checkpoints over a slow network
 _FILES = "tlkit_shards.remote_files"
 
@@ -40,12 +38,15 @@ class RemoteRuns:
     Attributes:
         address: Of the folder for run folders.
         folder: Its copy.
-        begun: Runs that this process began, with what it said of itself there.
     """
 
     address: str
     folder: Path
-    begun: dict[str, Holder] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def holders(self) -> RemoteHolders:
+        """Which process carries each run out."""
+        return RemoteHolders(self.address, self.folder)
 
     def begin(self, name: str) -> None:
         """Say behind the address that this process carries out a run from now on, whoever did before.
@@ -55,9 +56,7 @@ class RemoteRuns:
             RunLocked: the run changed there since it was fetched: another process carries it out, or has finished it.
         """
         self._refuse_changed(name)
-        mine = lock_holder.this()
-        self._say(name, mine)
-        self.begun[name] = mine
+        self.holders.begin(name)
 
     def end(self) -> None:
         """Say behind the address that this process has ended the runs that it began, and that nobody else began since.
@@ -65,9 +64,7 @@ class RemoteRuns:
         Raises:
             DataError: the address does not answer, or refuses.
         """
-        for name, mine in self.begun.items():
-            if self._holder(name) == (mine, False):
-                self._say(name, mine, _ENDED)
+        self.holders.end()
 
     def fetch(self, name: str) -> None:
         """Make the copy of a recipe's folder, or of one run's, what is behind the address.
@@ -172,37 +169,13 @@ class RemoteRuns:
         if not changed and not gone:
             return
         if deep:
-            self._refuse_lost(name)
+            self.holders.refuse_other(name, unchanged=lambda: self._refuse_changed(name))
         for path in changed:
             plugin.call(f"{_FILES}:send", folder / path, f"{self.address}/{name}/{path}")
         for path in gone:
             plugin.call(f"{_FILES}:remove", f"{self.address}/{name}/{path}")
         there = self._listed(name)
         self._keep(name, {path: [there.get(path, ""), *mark] for path, mark in here.items()})
-
-    def _refuse_lost(self, name: str) -> None:
-        """Raise RunLocked where another process carries out a run; begin it where one that is gone left it unsent in this copy."""
-        holder, ended = self._holder(name)
-        mine = self.begun.get(name)
-        if mine is not None and holder not in (None, mine):
-            raise RunLocked(
-                f"{self.address}/{name}: {holder} has taken this over.",
-                "let that one go on; what this process had sent before is kept",
-            )
-        if mine is None and holder is not None and not ended:
-            self._begin_left(name, holder)
-        elif mine is None:
-            self._refuse_changed(name)
-
-    def _begin_left(self, name: str, holder: Holder) -> None:
-        """Begin a run that a process has not ended; RunLocked where one of this machine carries it out, or it changed there."""
-        from filelock import Timeout  # here, since the command line imports this at its start
-
-        try:
-            with file_lock.held(self.folder / name / run_lock.LOCK, timeout=0.0):
-                self.begin(name)
-        except Timeout:
-            raise RunLocked(f"{self.address}/{name}: {holder} carries this out.", "let that one go on") from None
 
     def _refuse_changed(self, name: str) -> None:
         """Raise RunLocked where a run is not what it was when it was last sent or fetched."""
@@ -211,20 +184,6 @@ class RemoteRuns:
                 f"{self.address}/{name}: another process has changed this since it was fetched.",
                 "run the same command again: it fetches what is there and continues from that",
             )
-
-    def _holder(self, name: str) -> tuple[Holder | None, bool]:
-        """Return who began a run last, where that is known, and whether it has ended."""
-        text = cast(str, plugin.call(f"{_FILES}:text", f"{self.address}/{name}/{_HOLDER}"))
-        return lock_holder.parsed(text), text.endswith(_ENDED)
-
-    def _say(self, name: str, mine: Holder, more: str = "") -> None:
-        path = self.folder / name / f".{secrets.token_hex(4)}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(lock_holder.text(mine) + more, encoding="utf-8")
-        try:
-            plugin.call(f"{_FILES}:send", path, f"{self.address}/{name}/{_HOLDER}")
-        finally:
-            path.unlink()
 
     def _listed(self, name: str) -> dict[str, str]:
         found = cast(dict[str, str], plugin.call(f"{_FILES}:listed", f"{self.address}/{name}"))
@@ -313,7 +272,7 @@ def sending(kept: RemoteRuns | None, note: Callable[[str], None]) -> Callable[[P
             return
         name = name_of(folder)
         try:
-            if name not in kept.begun:
+            if name not in kept.holders.begun:
                 kept.begin(name)
             kept.send(name)
         except DataError as error:
