@@ -2,18 +2,18 @@
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import torch
+import toy_two_processes
 from sklearn.datasets import make_moons
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tlkit.engine.domains import pseudo_labels
 from tlkit.engine.domains.batch_loss import DomainLoss
-from tlkit.engine.ranks.ranks import ALONE, Alone, Ranks
+from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.ranks.shares import Composition
 from tlkit.engine.step.graph import HostReads
 from tlkit.network.network import Network
@@ -81,20 +81,6 @@ def test_mcc_in_a_step_is_that_of_plain_torch(norm: bool) -> None:
         torch.testing.assert_close(mine, theirs)
 
 
-@dataclass(frozen=True)
-class Remembering(Alone):
-    """One of two processes, which are asked one after the other: what both have given is served in a second round."""
-
-    size: int = 2
-    given: list[list[Tensor]] = field(default_factory=lambda: [[], []])
-    served: list[list[Tensor]] | None = None
-
-    def stacked(self, tensor: Tensor) -> Tensor:
-        number = len(self.given[self.rank])
-        self.given[self.rank].append(tensor)
-        return torch.stack([tensor, tensor] if self.served is None else [each[number] for each in self.served])
-
-
 @pytest.mark.parametrize("name", [*TRAINED, "shot"])
 def test_what_two_processes_compute_of_a_method_adds_up_to_its_loss(name: str) -> None:
     """Five images of each domain: one process has three, the other two. Gradients add up likewise."""
@@ -114,13 +100,9 @@ def test_what_two_processes_compute_of_a_method_adds_up_to_its_loss(name: str) -
         return loss.detach(), list(gradients)
 
     expected, gradients = part(list(range(len(x))), y, ALONE)
-    first = Remembering()
-    for served in (None, first.given):
-        parts = []
-        for rank, mine in ((0, [0, 1, 2]), (1, [3, 4])):
-            ranks = Remembering(rank=rank, given=first.given if served is None else [[], []], served=served)
-            parts.append(part([*mine, *([] if alone else [5 + place for place in mine])], y[mine], ranks))
-    (loss, mine), (other, theirs) = parts
+    (loss, mine), (other, theirs) = toy_two_processes.both(
+        lambda mine, ranks: part([*mine, *([] if alone else [5 + place for place in mine])], y[mine], ranks)
+    )
     torch.testing.assert_close(loss + other, expected)
     for one, two, sum_ in zip(mine, theirs, gradients, strict=True):
         torch.testing.assert_close(one + two, sum_)
@@ -149,13 +131,7 @@ def test_two_views_are_handed_over_apart_and_shared_by_processes() -> None:
     expected = functional.cross_entropy(z[10:], z[5:10].argmax(1))  # of two classes one has half or more
     torch.testing.assert_close(part(list(range(5)), ALONE), expected)
     assert [whole.shares(rank, 2)[2].start for rank in range(2)] == [10, 13]
-    first = Remembering()
-    for served in (None, first.given):
-        parts = [
-            part(mine, Remembering(rank=rank, given=first.given if served is None else [[], []], served=served))
-            for rank, mine in ((0, [0, 1, 2]), (1, [3, 4]))
-        ]
-    torch.testing.assert_close(sum(parts), expected)
+    torch.testing.assert_close(sum(toy_two_processes.both(part)), expected)
 
 
 @pytest.mark.parametrize("name", TRAINED)

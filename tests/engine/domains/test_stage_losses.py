@@ -6,8 +6,8 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
+import toy_two_processes
 from numpy.typing import NDArray
-from test_batch_loss import Remembering
 from tlkit_toy import toy
 from torch import Tensor
 
@@ -152,13 +152,7 @@ def test_two_views_of_every_stage_are_handed_over_apart_and_shared_by_processes(
         assert loss is not None
         return loss.detach()
 
-    first = Remembering()
-    for served in (None, first.given):
-        parts = [
-            part(mine, Remembering(rank=rank, given=first.given if served is None else [[], []], served=served))
-            for rank, mine in ((0, [0, 1, 2]), (1, [3, 4]))
-        ]
-    torch.testing.assert_close(sum(parts), expected)
+    torch.testing.assert_close(sum(toy_two_processes.both(part)), expected)
 
 
 def test_labelled_target_images_are_not_compared() -> None:
