@@ -49,6 +49,28 @@ def test_a_network_that_gives_no_map_is_a_message_that_names_the_recipe(run: Cli
     assert "gives 4096 values and no map" in " ".join(error.split())
 
 
+def test_a_plan_tells_of_masks_that_apply_would_stop_at(recipe: Path, run: Cli) -> None:
+    def told(*options: str) -> str:
+        code, out, error = run("plan", recipe, "--json", *options)
+        assert code == 0, error
+        return next((line for line in json.loads(out)["arms"]["main"]["warnings"] if "masks" in line), "")
+
+    assert not told()
+    masks = sorted((recipe.parent / "data").glob("*/masks/*.png"))
+    for path in masks:
+        Image.fromarray(np.asarray(Image.open(path)) * 7).save(path)
+    first = recipe.parent / "data" / "train" / "masks" / "0.png"
+    assert told().startswith(f"16 of 16 masks cannot be used: {first}: holds the value 7, which is no class, ")
+    assert told().endswith('; apply stops at them; data.on_corrupt = "skip" leaves them out')
+    assert told("--set=data.on_corrupt=skip").endswith('; apply leaves them out, as data.on_corrupt = "skip" says')
+    for path in masks:
+        Image.new("L", (20, 10)).save(path)
+    assert f"{first}: has 20 x 10 pixels, and its picture has 44 x 30, " in told()
+    code, _, error = run("apply", recipe)
+    assert code == 1
+    assert f"{first}: has 20 x 10 pixels, and its picture has 44 x 30." in " ".join(error.split())
+
+
 def pixels_of(path: str | Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)

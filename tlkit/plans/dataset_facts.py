@@ -21,7 +21,7 @@ from tlkit.plugin import DataFiles, Dataset, ImageFile, Images, Split
 from tlkit.plugin.members import Joined, Subset
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import Arm
-from tlkit.sources import data_files, image_files, mask_counts
+from tlkit.sources import data_files, image_files, mask_counts, mask_looks
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
 from tlkit.tasks.task import Rows
@@ -69,6 +69,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
     problem = image_files.unreadable(
         every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt, bands=table.channels, values=resolved.convention.values
     )
+    of_masks = _unusable_masks(resolved, mine)
     parts = select(resolved, mine, seed=seed, fold=fold)
     if resolved.source_free:
         del parts["train"]
@@ -86,8 +87,20 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
         file_overlaps(mine, parts, also, more, at_most=_READ), droppable=can, drop=table.on_overlap == "drop"
     )
     sized = usual_size(mine.splits["train"], table.channels) if augmentations.windows(table.augment) else None
-    warned = (*counted.warnings, *other_parts.warnings(resolved, also), *unread, *same, *filter(None, [problem]))
+    warned = (*counted.warnings, *other_parts.warnings(resolved, also), *unread, *same, *filter(None, [problem, of_masks]))
     return replace(counted, warnings=warned, originals=sized)
+
+
+def _unusable_masks(resolved: Resolved, images: Images) -> str:
+    """Say which of a few masks cannot be used; "" where all can be, and for a task without masks."""
+    table = resolved.arm.data
+    if not tasks.get(resolved.head.task).targets.masks:
+        return ""
+    splits = [split for split in images.splits.values() if len(split.files)]
+    return mask_looks.unusable(
+        Joined([split.files for split in splits]), [mask for split in splits for mask in split.targets],
+        classes=len(images.classes), ignore=table.ignore, on_corrupt=table.on_corrupt, sized=table.channels is None,
+    )  # fmt: skip
 
 
 def usual_size(split: Split, bands: int | None = None) -> Size | None:

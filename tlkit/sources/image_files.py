@@ -192,11 +192,15 @@ def unreadable(
     if not problems:
         return ""
     counted = f"{len(files):,} files" if len(looked_at) == len(files) else f"{len(looked_at):,} files looked at"
-    does = {
+    return f"{len(problems):,} of {counted} cannot be read: {first_few(problems)}; {consequence(on_corrupt)}"
+
+
+def consequence(on_corrupt: OnCorrupt) -> str:
+    """Say what `tlkit apply` does about files that cannot be read."""
+    return {
         "error": 'apply stops at them; data.on_corrupt = "skip" leaves them out',
         "skip": 'apply leaves them out, as data.on_corrupt = "skip" says',
     }[on_corrupt]
-    return f"{len(problems):,} of {counted} cannot be read: {first_few(problems)}; {does}"
 
 
 def _problems(file: ImageFile, max_pixels: int, bands: int | None, values: str) -> Iterator[str]:

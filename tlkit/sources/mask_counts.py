@@ -26,8 +26,8 @@ def pixels(masks: Sequence[MaskFile], *, classes: int, ignore: int) -> tuple[int
         classes: Number of classes.
         ignore: Value of pixels that count for nothing.
     """
-    depends_on = _depends_on(masks, classes=classes, ignore=ignore)
-    known = None if depends_on is None else remembered.recall(depends_on)
+    needed = depends_on(masks, classes=classes, ignore=ignore)
+    known = None if needed is None else remembered.recall(needed)
     if isinstance(known, list) and len(known) == classes and all(type(each) is int and each >= 0 for each in known):
         return tuple(known)
 
@@ -41,13 +41,13 @@ def pixels(masks: Sequence[MaskFile], *, classes: int, ignore: int) -> tuple[int
     with ThreadPoolExecutor(machine.processors()) as pool:
         total = sum(pool.map(counted, masks), np.zeros(classes, np.int64))
     numbers = [int(each) for each in total]
-    if depends_on is not None:
-        remembered.remember(depends_on, numbers)
+    if needed is not None:
+        remembered.remember(needed, numbers)
     return tuple(numbers)
 
 
-def _depends_on(masks: Sequence[MaskFile], *, classes: int, ignore: int) -> dict[str, object] | None:
-    """Return all that the counts depend on; None where a file cannot be read."""
+def depends_on(masks: Sequence[MaskFile], *, classes: int, ignore: int) -> dict[str, object] | None:
+    """Return all that what masks hold depends on, for `remembered`; None where a file cannot be read."""
     files = [path for mask in masks for path in (mask.path, mask.field_of_view) if path is not None]
     try:
         content = file_digests.content(files)
