@@ -63,6 +63,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("HOME", str(folder / "home"))
+        patch.setattr("tlkit.compiler.timing.COMPUTE_FORMATS", _plain_only())
         init(patch)
         typed(patch, "tlkit apply images.toml")
     return folder
@@ -116,8 +117,8 @@ def _plain_only() -> object:
     return COMPUTE_FORMATS[:1]
 
 
-# One exports to ONNX, one tries ways to train, one trains in nine blocks, one types 17 commands, one exports to timm.
-SLOW = ("tutorial", "advice", "python", "runs", "export")
+# One exports to ONNX, one tries ways to train, one trains in nine blocks, one types 17 commands, one exports to timm, one searches.
+SLOW = ("tutorial", "advice", "python", "runs", "export", "search")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
 
 
+@pytest.fixture(scope="module")
+def exported(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's file of torch.export, with its card beside it; tests only read it."""
+    return tlkit.export(finished, "torch-export", tmp_path_factory.mktemp("exported") / "net.pt2").file
+
+
 def pictures(count: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
 
@@ -119,10 +125,9 @@ def test_timms_own_network_loads_its_file_and_answers_the_same(tmp_path: Path) -
 # ---- graphs
 
 
-def test_a_file_of_torch_export_answers_as_predict_for_pictures_of_any_size(finished: Path, tmp_path: Path) -> None:
-    made = tlkit.export(finished, "torch-export", tmp_path / "net.pt2")
+def test_a_file_of_torch_export_answers_as_predict_for_pictures_of_any_size(finished: Path, exported: Path) -> None:
     extra = {"classes.json": ""}
-    network = torch.export.load(made.file, extra_files=extra).module()
+    network = torch.export.load(exported, extra_files=extra).module()
     assert json.loads(extra["classes.json"]) == ["class0", "class1", "class2", "class3"]
     for size in SIZES:
         x = pictures(*size)
@@ -145,9 +150,8 @@ def test_a_graph_has_every_fit_and_other_orders_of_channels(fit: str, finished: 
             assert np.abs(network(torch.from_numpy(x)).numpy() - run.predictor.predict(x)).max() < CLOSE
 
 
-def test_a_file_of_torch_export_holds_no_pickle(finished: Path, tmp_path: Path) -> None:
-    made = tlkit.export(finished, "torch-export", tmp_path / "net.pt2")
-    with zipfile.ZipFile(made.file) as archive:
+def test_a_file_of_torch_export_holds_no_pickle(exported: Path) -> None:
+    with zipfile.ZipFile(exported) as archive:
         begins = {name: archive.read(name)[:2] for name in archive.namelist()}
     assert not [name for name, two in begins.items() if two[:1] == b"\x80" or two == b"PK"]
 
@@ -166,7 +170,7 @@ def test_onnx_answers_as_predict_for_pictures_of_any_size(finished: Path, tmp_pa
 
 def test_a_multilabel_head_gives_each_class_its_own_probability(tmp_path: Path) -> None:
     folder = saved(tmp_path, head="multilabel")
-    network = torch.export.load(tlkit.export(folder, "torch-export", tmp_path / "net.pt2").file).module()
+    network = graph.program(finished_run.load(folder)).module()
     x = pictures(2, 40, 50)
     with torch.no_grad():
         found = network(torch.from_numpy(x)).numpy()
@@ -227,9 +231,8 @@ def test_int8_ruins_a_network_where_it_loses_more_than_chance_explains(lost: int
 
 
 @pytest.mark.slow
-def test_model_card_tells_result_licences_recipe_and_how_to_call_it(finished: Path, tmp_path: Path) -> None:
-    made = tlkit.export(finished, "torch-export", tmp_path / "net.pt2")
-    card = made.card.read_text()
+def test_model_card_tells_result_licences_recipe_and_how_to_call_it(finished: Path, exported: Path, tmp_path: Path) -> None:
+    card = (exported.parent / "README.md").read_text()
     result = json.loads((finished / "result.json").read_text())
     accuracy = result["test"]["accuracy"]
     interval = statistics.wilson(round(accuracy * 40), 40)
@@ -239,6 +242,7 @@ def test_model_card_tells_result_licences_recipe_and_how_to_call_it(finished: Pa
     assert (finished / "recipe.toml").read_text().strip() in card
     code = card.partition("```python\n")[2].partition("```")[0]
     Image.fromarray(pictures(1, 30, 40)[0]).save(tmp_path / "picture.jpg")
+    (tmp_path / exported.name).symlink_to(exported)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         names: dict[str, torch.Tensor] = {}

@@ -52,6 +52,7 @@ def test_onnx_and_torch_export_answer_as_predict_for_pictures_of_any_size(folder
         np.testing.assert_allclose(network(torch.from_numpy(picture)[None])[0].detach(), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_a_graph_of_masks_cannot_do_is_refused(folder: Path, tmp_path: Path) -> None:
     run = finished_run.load(folder)
     scaled = run.arm.model_copy(update={"data": run.arm.data.model_copy(update={"scale_to": 0.5})})

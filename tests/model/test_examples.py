@@ -15,7 +15,7 @@ from tlkit.model import history, model, predictions
 WITHOUT = {"class_names", "classes", "network", "unfreeze", "to_recipe"}
 
 
-@pytest.mark.parametrize("module", [model, history, predictions])
+@pytest.mark.parametrize("module", [pytest.param(model, marks=pytest.mark.slow), history, predictions])
 def test_examples_of_docstrings_run(module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)

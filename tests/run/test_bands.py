@@ -362,6 +362,7 @@ def test_an_exported_graph_takes_bands_of_any_size(tmp_path: Path, values: str) 
     assert "PIL" not in card.partition("## Preprocessing")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", ["uint8", "uint16"])  # bytes have an arithmetic of their own
 def test_onnx_of_bands_answers_as_predict_does(tmp_path: Path, values: str) -> None:
     pytest.importorskip("onnx"), pytest.importorskip("onnxscript")

@@ -113,9 +113,20 @@ class FullAfter(Observer):
             self._stack.enter_context(files_of_at_most(self._size))
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the toy recipe of three epochs that nothing disturbed; tests only read it."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "toy.toml").write_text(TOY_RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        api.apply(folder / "toy.toml", ["schedule.epochs=3"], runs=folder / "runs")
+    return _one(folder / "runs")
+
+
 # Bytes a file may have: none at all; a result; metrics and the like; weights, but no checkpoint.
 @pytest.mark.parametrize("size", [0, 900, 9000, 15000])
-def test_disk_that_fills_up_in_a_run_keeps_what_was_saved(toy_recipe: Path, size: int) -> None:
+def test_disk_that_fills_up_in_a_run_keeps_what_was_saved(toy_recipe: Path, whole: Path, size: int) -> None:
     settings, runs = ["schedule.epochs=3"], toy_recipe.parent / "runs"
     with contextlib.ExitStack() as stack:
         applied = api.apply(toy_recipe, settings, runs=runs, observer=FullAfter(1, size, stack))
@@ -127,8 +138,7 @@ def test_disk_that_fills_up_in_a_run_keeps_what_was_saved(toy_recipe: Path, size
     _assert_whole(runs)
     done = api.apply(toy_recipe, settings, runs=runs)
     assert done.failures == ()
-    api.apply(toy_recipe, settings, runs=toy_recipe.parent / "whole")
-    whole, folder = _one(toy_recipe.parent / "whole"), _one(runs)
+    folder = _one(runs)
     for name, tensor in load_file(whole / "weights.safetensors").items():
         assert torch.equal(tensor, load_file(folder / "weights.safetensors")[name])
     assert [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]

@@ -180,6 +180,7 @@ def test_killed_search_goes_on_with_the_values_of_one_that_was_not(searched: Pat
     assert whole == mine
 
 
+@pytest.mark.slow
 def test_killed_search_with_hyperband_goes_on_with_the_values_of_one_that_was_not(tmp_path: Path) -> None:
     """What hyperband prunes depends on the brackets of earlier trials, which the journal must keep."""
     text = SEARCH.replace('pruner = "none"', 'pruner = "hyperband"').replace("trials = 4", "trials = 6")
