@@ -107,7 +107,7 @@ def test_labelled_images_beside_the_source_count_as_often_as_asked(recipe: Path)
 def test_draws_depend_on_the_seed_and_larger_ones_hold_smaller_ones(recipe: Path) -> None:
     def chosen(labels: int, seed: int) -> tuple[list[int], list[int], list[int]]:
         record = training(recipe, f"adapt.labels_per_class={labels}", seed=seed).prepared.split
-        return record["adapt"]["positions"], record["adapt"]["labelled"], record["also.dark"]["positions"]
+        return list(record["adapt"]["positions"]), list(record["adapt"]["labelled"]), list(record["also.dark"]["positions"])
 
     images, two, tested = chosen(2, 0)
     assert set(two) < set(chosen(4, 0)[1]) < set(images)
@@ -156,7 +156,7 @@ def test_labels_of_the_target_change_no_bit_of_what_is_learned(tmp_path: Path, s
 
 def test_transductive_images_are_all_of_the_target_and_the_plan_says_so(run: Cli, recipe: Path) -> None:
     mine = training(recipe, 'adapt.images="all"')
-    assert mine.prepared.split["adapt"]["positions"] == list(range(36))
+    assert list(mine.prepared.split["adapt"]["positions"]) == list(range(36))
     assert not mine.prepared.decoded.overlaps
     code, out, error = run("plan", "r.toml", "--set", 'adapt.images="all"')
     assert code == 0, error
