@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+import toy_runs
 from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from safetensors import safe_open
@@ -40,13 +41,8 @@ SIZES = ((1, 30, 41), (3, 17, 90), (2, 120, 22), (1, 16, 16))  # pictures, heigh
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of the toy recipe, with a crop; tests only read it."""
     folder = tmp_path_factory.mktemp("finished")
-    recipe = folder / "toy.toml"
-    recipe.write_text(TOY_RECIPE.replace("image_size = 16", "image_size = 16\ncrop = 0.8"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
-        done = tlkit.apply(recipe, runs=folder / "runs")
-    return done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
+    with toy_runs.applied(folder, TOY_RECIPE.replace("image_size = 16", "image_size = 16\ncrop = 0.8")) as done:
+        return done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
 
 
 @pytest.fixture(scope="module")

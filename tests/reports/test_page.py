@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toy_runs
 from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from scipy.stats import ttest_1samp
@@ -42,10 +43,8 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder of a recipe of two arms and three seeds; tests only read it."""
     folder = tmp_path_factory.mktemp("page")
     recipe = TOY_RECIPE.replace('name = "toy"\n', 'name = "toy"\nseeds = [0, 1, 2]\n', 1).replace("train = 80", "train = 400")
-    (folder / "toy.toml").write_text(recipe + ARMS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        yield api.apply(folder / "toy.toml", runs=folder / "runs").folder
+    with toy_runs.applied(folder, recipe + ARMS, drawn=True) as done:
+        yield done.folder
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy_runs
 import toy_search
 from browser import BROWSER, dumped
 from conftest import TOY_RECIPE
@@ -107,13 +108,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if BROWSER is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     folder = tmp_path_factory.mktemp("browser")
-    (folder / "toy.toml").write_text(TOY_RECIPE.replace("train = 80", "train = 400") + ARMS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        runs = api.apply(folder / "toy.toml", runs=folder / "runs").folder
-    inspected(runs)
-    toy_search.into(runs, next(runs.glob("finetune-*")).name)
-    return api.report(runs, folder / "report.html")
+    with toy_runs.applied(folder, TOY_RECIPE.replace("train = 80", "train = 400") + ARMS) as done:
+        inspected(done.folder)
+        toy_search.into(done.folder, next(done.folder.glob("finetune-*")).name)
+        return api.report(done.folder, folder / "report.html")
 
 
 def inspected(folder: Path) -> None:

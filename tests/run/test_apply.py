@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import toy_runs
 from conftest import TOY, TOY_RECIPE, Cli
 from PIL import Image
 from safetensors.torch import load_file
@@ -57,11 +58,9 @@ def test_seeds_of_an_arm_share_the_batch_size_that_auto_came_to(toy_recipe: Path
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder of a recipe of two arms and three seeds; tests only read it."""
     folder = tmp_path_factory.mktemp("applied")
-    recipe = folder / "toy.toml"
-    recipe.write_text(TOY_RECIPE.replace('name = "toy"\n', 'name = "toy"\nseeds = [0, 1, 2]\n', 1) + ARMS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        yield api.apply(recipe, runs=folder / "runs").folder
+    text = TOY_RECIPE.replace('name = "toy"\n', 'name = "toy"\nseeds = [0, 1, 2]\n', 1) + ARMS
+    with toy_runs.applied(folder, text, drawn=True) as done:
+        yield done.folder
 
 
 def _result(folder: Path) -> dict:

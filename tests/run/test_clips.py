@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toy_runs
 from conftest import TOY_RECIPE, Cli
 
-from tlkit import api
 from tlkit.cli import predictions_file
 from tlkit.errors import DataError
 from tlkit.plugin import DataFiles
@@ -55,11 +55,9 @@ def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     place = tmp_path_factory.mktemp("finished")
     text = TOY_RECIPE.replace('"synthetic"', '"clips"')
     options = text[text.index("[data.options]") : text.index("[lr_groups]")]
-    recipe = place / "toy.toml"
-    recipe.write_text(text.replace(options, f'[data.options]\npath = "{folder}"\nframes = 4\n\n'))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(place))
-        yield api.apply(recipe, ["schedule.epochs=1"], runs=place / "runs").folder
+    text = text.replace(options, f'[data.options]\npath = "{folder}"\nframes = 4\n\n')
+    with toy_runs.applied(place, text, "schedule.epochs=1", drawn=True) as done:
+        yield done.folder
 
 
 def test_frames_are_at_even_distances_and_a_split_parts_no_clip(folder: Path) -> None:

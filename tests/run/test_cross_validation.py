@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toy_runs
 from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from scipy.stats import t as student
@@ -38,11 +39,8 @@ RECIPE = (
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[api.Applied]:
     """Two seeds of three folds; tests only read it."""
     folder = tmp_path_factory.mktemp("folds")
-    (folder / "toy.toml").write_text(RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
-        yield api.apply(folder / "toy.toml", runs=folder / "runs")
+    with toy_runs.applied(folder, RECIPE) as done:
+        yield done
 
 
 def runs_of(applied: api.Applied) -> dict[tuple[int, int], dict[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import toy_runs
 from conftest import TOY_RECIPE
 from toy_damages import empty, flip, truncate
 from toy_signals import SignalAfter
@@ -48,12 +49,8 @@ class Notes(Observer):
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished recipe; tests copy it."""
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "toy.toml").write_text(TOY_RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
-        api.apply(folder / "toy.toml", runs=folder / "runs")
-    return folder / "runs"
+    with toy_runs.applied(folder, TOY_RECIPE):
+        return folder / "runs"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toy_runs
 from conftest import TOY_RECIPE, Cli
 from rich.console import Console
 from safetensors.torch import load_file
@@ -34,12 +35,8 @@ SOUP = 'ensemble={members=["a", "b"], average="weights"}'
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the recipe and its four runs; what a test applies again trains nothing."""
     folder = tmp_path_factory.mktemp("ensembles")
-    (folder / "toy.toml").write_text(RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
-        api.apply(folder / "toy.toml", NOISY, runs=folder / "runs")
-    return folder
+    with toy_runs.applied(folder, RECIPE, *NOISY):
+        return folder
 
 
 def _apply(folder: Path, *settings: str) -> dict[str, Any]:

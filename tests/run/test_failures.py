@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import toy_runs
 from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -53,10 +54,7 @@ def photos(toy_recipe: Path) -> Path:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of runs with a finished one of the toy recipe, its batch size "auto"; tests copy it."""
     folder = tmp_path_factory.mktemp("done")
-    (folder / "toy.toml").write_text(TOY_RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        api.apply(folder / "toy.toml", QUICK, runs=folder / "runs")
+    with toy_runs.applied(folder, TOY_RECIPE, *QUICK, drawn=True):
         yield folder / "runs"
 
 

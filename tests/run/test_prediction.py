@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import toy_runs
 from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from rich.console import Console
@@ -43,18 +44,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("finished")
     text = TOY_RECIPE.replace('"synthetic"', '"folder"')
     options = text[text.index("[data.options]") : text.index("[lr_groups]")]
-    recipe = folder / "toy.toml"
-    recipe.write_text(
-        text.replace(options, 'crop = 0.8\n[data.options]\npath = "images"\n\n')
-        + "\n[arms.slow]\nlr_groups = { backbone = 1e-7, head = 1e-7 }\n[arms.quick]\n"
-    )
+    text = text.replace(options, 'crop = 0.8\n[data.options]\npath = "images"\n\n')
+    arms = "\n[arms.slow]\nlr_groups = { backbone = 1e-7, head = 1e-7 }\n[arms.quick]\n"
     _pictures(folder / "images", 12)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        applied = api.apply(recipe, ["schedule.epochs=4"], runs=folder / "runs")
+    with toy_runs.applied(folder, text + arms, "schedule.epochs=4", drawn=True) as done:
         shutil.rmtree(folder / "images")
-        recipe.unlink()
-        yield applied.folder
+        (folder / "toy.toml").unlink()
+        yield done.folder
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toy_runs
 from conftest import TOY_RECIPE
 from safetensors.numpy import load_file
 from sklearn.decomposition import PCA
@@ -29,11 +30,7 @@ head = { kind = "logistic" }
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
     """Run folders by arm; tests only read them."""
     folder = tmp_path_factory.mktemp("report_data")
-    (folder / "toy.toml").write_text(TOY_RECIPE + ARMS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        patch.setattr("tlkit.reports.summary.draw", lambda *_: None)
-        done = api.apply(folder / "toy.toml", runs=folder / "runs")
+    with toy_runs.applied(folder, TOY_RECIPE + ARMS) as done:
         yield {arm: done.folder / record["seeds"]["0"]["folder"] for arm, record in done.result["arms"].items()}
 
 

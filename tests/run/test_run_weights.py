@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import toy_runs
 from conftest import TOY_RECIPE
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -44,11 +45,9 @@ class Notes(Observer):
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """runs/toy of a recipe with the arms "good" and "poor"; tests only read it."""
     folder = tmp_path_factory.mktemp("earlier")
-    recipe = folder / "toy.toml"
-    recipe.write_text(TOY_RECIPE + "\n[arms.poor]\nlr_groups = { backbone = 1e-7, head = 1e-7 }\n[arms.good]\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))
-        yield api.apply(recipe, runs=folder / "runs").folder
+    text = TOY_RECIPE + "\n[arms.poor]\nlr_groups = { backbone = 1e-7, head = 1e-7 }\n[arms.good]\n"
+    with toy_runs.applied(folder, text, drawn=True) as done:
+        yield done.folder
 
 
 def _run(recipe_folder: Path, arm: str = "main") -> Path:
