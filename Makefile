@@ -69,9 +69,9 @@ soak: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/python -m benchmarks.fuzz $(ARGS)
 
-# Mutation testing, days; goes on where it was stopped. ARGS="'tlkit.plans.schedule*'" tests the mutants of one module; then `mutmut results`.
+# Mutation testing of a module by its own tests, a second or a few for each mutant; goes on where it was stopped. ARGS="plans/schedule tests/plans/test_schedule.py"
 mutants: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m mutmut run --max-children 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.mutants $(ARGS)
 
 # Known vulnerabilities of what is installed here, from pypi.org, and the bill of materials, in build/sbom.json (CycloneDX).
 audit: $(STAMP)

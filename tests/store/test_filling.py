@@ -8,6 +8,7 @@ import pytest
 from filelock import FileLock
 
 from tlkit.errors import Interrupted
+from tlkit.record import lock_holder
 from tlkit.store import filling
 
 
@@ -53,3 +54,10 @@ def test_nobody_waits_where_no_lock_can_be_written(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "file"))
     with filling.alone("a1", watch=lambda: None, note=pytest.fail) as waited:
         assert not waited
+
+
+def test_lock_is_held_in_a_cache_whose_folders_are_not_there_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "some" / "where"))
+    with filling.alone("a1", watch=lambda: None, note=pytest.fail):
+        assert (tmp_path / "some" / "where" / ".filling-a.lock").exists()
+        assert lock_holder.words(tmp_path / "some" / "where" / ".filling-a.holder")
