@@ -45,12 +45,17 @@ def bfloat16_only(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["compute_format"]["precision"] == "bfloat16"]
 
 
+def float32_only(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["compute_format"]["precision"] == "float32"]
+
+
 def changed(**values: object) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
     return lambda rows: [*rows[:3], rows[3] | values]
 
 
 DAMAGES = {
     "bfloat16 only": bfloat16_only,
+    "float32 only": float32_only,
     "one form twice": lambda rows: [*rows[:3], rows[0]],
     "one form too many": lambda rows: [*rows, rows[0]],
     "NaN seconds": changed(seconds=math.nan),
@@ -89,3 +94,21 @@ def test_what_was_measured_while_other_programs_were_busy_counts_for_a_day(monke
     assert measurements.recall(FACTS) is None
     measurements.remember(FACTS, quiet)
     assert measurements.recall(FACTS) == quiet
+
+
+@pytest.mark.parametrize(
+    ("waited", "age", "good"),
+    [
+        (0.2, 10**9, True),
+        (0.21, 0.0, True),
+        (0.21, 0.5, True),
+        (0.21, 86_399.0, True),
+        (0.21, 86_400.0, False),
+        (0.21, -1.0, False),
+    ],
+)
+def test_what_was_measured_on_a_busy_machine_is_good_for_a_day(
+    waited: float, age: float, good: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlkit.store.measurements.time.time", lambda: 2e9)
+    assert measurements.is_good(waited, 2e9 - age) is good
