@@ -20,8 +20,8 @@ ALIKE = {"office31", "photo_to_art", "art_to_photo", "emoji_google_to_twitter", 
 # The run that it goes on from is not here.
 SETTINGS = {
     "few_paintings": ['backbone.weights="none"', "arms.as_it_is.freeze={}"],
-    "drive_to_chase": ['backbone.weights="none"', "arms.as_is.freeze={}"],
-    "drive_to_stare": ['backbone.weights="none"', "arms.as_is.freeze={}"],
+    "drive_to_chase": ['backbone.weights="none"', "arms.as_is.freeze={}", "arms.as_is_unscaled.freeze={}"],
+    "drive_to_stare": ['backbone.weights="none"', "arms.as_is.freeze={}", "arms.as_is_unscaled.freeze={}"],
 }
 CLASSES = {
     "caltech101_one_percent": 102,
@@ -107,6 +107,7 @@ DIGESTS = {
     },
     "drive_to_chase": {
         "as_is": "5e8fc100159e",
+        "as_is_unscaled": "f4fd8f6fa0e7",
         "from_source": "5e8fc100159e",
         "imagenet": "5e8fc100159e",
         "scratch": "ef229dc65c9e",
@@ -120,6 +121,7 @@ DIGESTS = {
     },
     "drive_to_stare": {
         "as_is": "a6a50a7e999a",
+        "as_is_unscaled": "577556b7f30a",
         "from_source": "a6a50a7e999a",
         "imagenet": "a6a50a7e999a",
         "scratch": "a20eb0ca9c40",
@@ -130,6 +132,7 @@ DIGESTS = {
         "imagenet_1": "0745c7a2ae3f",
         "imagenet_2": "7e8d6fdaedd7",
         "imagenet_8": "ecbfdfbed496",
+        "scratch_8": "1d521a724a9b",
     },
     "faces_or_imagenet": {"faces": "e9c5666850d2", "imagenet": "0373c25e8428", "random": "0904c0e16990"},
     "few_paintings": {
