@@ -32,7 +32,7 @@ from tlkit.plugin import Backbone, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.defaults import differences
 from tlkit.recipe.recipe import FORMAT, Arm, arm_toml
-from tlkit.record import run_files, run_folder
+from tlkit.record import long_lists, run_files, run_folder
 from tlkit.record.run_folder import Parameters, RunResult
 
 State = Literal["new", "compiled", "changed"]
@@ -109,7 +109,7 @@ def save(
     best = max((epoch for epoch in epochs if epoch.best), key=lambda epoch: epoch.epoch, default=None)
     solved = estimators.to_bytes(network.head) if isinstance(network.head, FittedHead) else None
     optimizer = weights.to_bytes(standing.optimizer, {}) if standing.optimizer else None
-    positions = (json.dumps(split) + "\n").encode() if split else None
+    positions = b"".join([*long_lists.pieces(split), b"\n"]) if split else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.replace(folder / run_folder.WEIGHTS, weights.to_bytes(tensors, {"classes": json.dumps(list(classes))}))
