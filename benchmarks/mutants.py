@@ -4,12 +4,13 @@
 
 mutmut makes the mutants. `mutmut run` tries each on every test that passes through its function, thousands for a function that each training step
 calls, in no order; here a process that has imported and collected the module's own tests once is forked for each mutant. Results lie in
-build/mutants. Functions with a decorator have no mutants.
+build/mutants; they count as long as the module and its tests stay as they are. Functions with a decorator have no mutants.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -35,6 +36,8 @@ _OPTIONS = (
     "not slow and not cuda",
     "--tb=no",
 )
+_FAILED = 1  # pytest's exit code where a test failed; all others but 0 say that it could not try
+_Results = dict[str, int]  # of each mutant, pytest's exit code, negative where it was killed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, file = f"tlkit.{options.module.replace('/', '.')}", f"tlkit/{options.module}.py"
     tree, record = BUILD / name / "tree", BUILD / name / "results.json"
     mutants = _prepare(tree, file, name)
-    results = json.loads(record.read_text()) if record.is_file() else {}
-    results = {mutant: code for mutant, code in results.items() if mutant in mutants}
+    tried = content([file, *options.tests])
+    results = recall(record, tried)
     os.chdir(tree)
     sys.path[:0] = [str(tree), str(tree / "plugins")]
     import pytest
@@ -58,15 +61,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: its tests fail without a change")
         return 1
     began = time.monotonic()
-    _tested("", options.tests, seconds=3600)
+    if _tested("", options.tests, seconds=3600):
+        print(f"{name}: its tests fail without a change where they run a second time in a process")
+        return 1
     limit = 30 + int(20 * (time.monotonic() - began))
     for mutant in mutants:
         if mutant not in results:
             results[mutant] = _tested(mutant, options.tests, seconds=limit)
-            record.write_text(json.dumps(results, indent=1))
-    survivors = [mutant for mutant, code in results.items() if code == 0]
-    print(f"{name}: {len(results) - len(survivors)} of {len(results)} killed", *survivors, sep="\n  ")
+            record.write_text(json.dumps({"of": tried, "codes": results}, indent=1))
+    print(summary(name, results))
     return 0
+
+
+def content(paths: Sequence[str]) -> str:
+    """Return a digest of a module and its tests, files or folders below the root."""
+    found = [ROOT / each.partition("::")[0] for each in paths]
+    files = [file for path in found for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
+
+
+def recall(record: Path, tried: str) -> _Results:
+    """Return the results in a file; none where they are of another module or of other tests, as `content` says."""
+    if not record.is_file():
+        return {}
+    found = json.loads(record.read_text())
+    return found["codes"] if found.get("of") == tried else {}
+
+
+def summary(name: str, results: _Results) -> str:
+    """Return how many mutants the tests killed, which they did not, and on which they could not be tried."""
+    survivors = [mutant for mutant, code in results.items() if code == 0]
+    untried = [f"{mutant}: pytest ended with {code}" for mutant, code in results.items() if code > _FAILED]
+    killed = len(results) - len(survivors) - len(untried)
+    return "\n  ".join([f"{name}: {killed} of {len(results)} killed", *survivors, *untried])
 
 
 def _prepare(tree: Path, file: str, name: str) -> list[str]:
