@@ -76,6 +76,22 @@ def test_download_is_a_bar_that_begins_at_what_came_before() -> None:
     assert any(line.startswith("b 5 KB ") for line in lines), "of a file whose length the server does not say"
 
 
+def test_bar_of_a_download_moves_ten_times_a_second_however_often_bytes_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A move takes 0.1 ms, in which a fast line brings more than the 16 KB that https brings at a time."""
+    observer = TerminalObserver(Console(file=io.StringIO(), width=80, force_terminal=True))
+    observer._progress.get_time = clock = Clock()
+    moves: list[int] = []
+    monkeypatch.setattr(
+        observer._progress, "update", lambda *_, completed=None, **_more: moves.append(completed) if completed else None
+    )
+    with observer:
+        for came in range(1, 2_001):
+            clock.now += 0.001
+            assert observer.downloading("a", came, 10_000)
+    assert 20 <= len(moves) <= 21
+    assert moves[0] == 1
+
+
 def test_download_is_no_bar_without_a_terminal_or_before_the_observer_shows_anything() -> None:
     with TerminalObserver(Console(file=io.StringIO(), force_terminal=False)) as observer:
         assert not observer.downloading("a", 1, 2)

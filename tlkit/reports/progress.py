@@ -5,6 +5,7 @@ The rule: the bar takes one line of 80 columns, whatever the numbers are.
 
 from __future__ import annotations
 
+import math
 import time
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from tlkit.reports.time_left import TimeLeft
 from tlkit.units import clock, size
 
 _NAME = 24  # characters of a file's name beside a bar
+_OFTEN = 0.1  # seconds between two moves of its bar, as rich draws it: https brings 16 KB at a time, and a move takes 0.1 ms
 _NARROW, _WIDE = 9, 18  # columns of a run's table: with seconds and a mark they take less than 80 characters
 
 
@@ -38,6 +40,7 @@ class TerminalObserver(Observer):
         self._task: TaskID | None = None
         self._counting: TaskID | None = None
         self._file: Task | None = None
+        self._moved = -math.inf
         self._epochs, self._steps, self._evaluations, self._images = 0, 0, 0, 0
         self._header, self._best, self._rate = False, "", 0.0
         self._left, self._training_began = TimeLeft(epochs=0), 0.0
@@ -61,11 +64,12 @@ class TerminalObserver(Observer):
         if self._file is None and came != whole:
             shown = escape(plain(name if len(name) <= _NAME else f"{name[: _NAME - 2]}.."))
             added = self._progress.add_task(shown, total=whole, completed=came, shown="", left="")
-            self._file = next(task for task in self._progress.tasks if task.id == added)
+            self._file, self._moved = next(task for task in self._progress.tasks if task.id == added), -math.inf
         if self._file is not None and came == whole:
             self._progress.remove_task(self._file.id)
             self._file = None
-        elif self._file is not None:
+        elif self._file is not None and self._progress.get_time() - self._moved >= _OFTEN:
+            self._moved = self._progress.get_time()
             self._progress.update(self._file.id, completed=came, total=whole)
             rate, seconds = self._file.speed, self._file.time_remaining
             shown = f"{size(came)}{f' of {size(whole)}' if whole else ''}{f' {size(round(rate))}/s' if rate else ''}"
