@@ -59,7 +59,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert losses[0] == losses[1]
 
 
-def tested(folder: Path) -> dict[str, Any]:
+def result_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "result.json").read_text())["test"]
 
 
@@ -91,7 +91,7 @@ def test_masks_are_learned_and_predicted(tmp_path: Path, monkeypatch: pytest.Mon
     """Passes if the network finds the shapes, and what `evaluate` and `predict` say of files is what the run said."""
     recipe = masks(tmp_path, monkeypatch)
     folder, _ = applied(recipe, CROPS, device)
-    test = tested(folder)
+    test = result_of(folder)
     assert test["dice"] > 0.8
     path = tmp_path / "data"
     code, out, error = run(
@@ -126,7 +126,7 @@ def test_boxes_are_learned_and_found(tmp_path: Path, run: Cli, device: str, head
     settings = (f"schedule.epochs={epochs}", 'data.augment=["hflip"]', f'head.kind="{head}"')
     folder, _ = applied(tmp_path / "r.toml", settings, device)
     if head == "fcos":
-        assert tested(folder)["map50"] > 0.3, "by chance it would be about 0"
+        assert result_of(folder)["map50"] > 0.3, "by chance it would be about 0"
     found = tmp_path / "data" / "test" / "images"
     code, out, error = run("predict", folder, found, "--device", device, "--out", tmp_path / "drawn", "--json")
     assert code == 0, error
