@@ -106,6 +106,10 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     again = json.loads(out)["metrics"]
     assert {name: again[name] for name in test} == pytest.approx(test, abs=1e-6)
 
+    code, _, error = run("evaluate", "shapes", "--on", recipe.parent / "data")
+    assert (code, "is read as a sub-folder per class" in error) == (1, True)
+    assert f"--on shapes --set data.options.path={recipe.parent / 'data'}" in " ".join(error.split())
+
     pictures = recipe.parent / "data" / "test" / "images"
     predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
     shares = predictor.predict([pictures / "0.png", pixels_of(pictures / "0.png")])

@@ -210,6 +210,9 @@ def test_a_shard_that_cannot_be_embedded_leaves_no_file(runs: dict[str, Path], t
     assert "1.tar: is truncated after 3,000 bytes" in error
     assert "2.tar/bad.png: is not an image" in error
     assert sorted(os.listdir(tmp_path / "done")) == ["0.parquet", "2.parquet", "embeddings.json"]
+    for given in ("set", "set/2.tar", "s3://no/2.tar"):
+        code, _, error = run("embed", runs["folder"], given, "--out", "done.npz")
+        assert (code, error.startswith("done.npz: is the name of a file, and embeddings of shards fill a folder.")) == (1, True)
     code, said, error = run("embed", runs["folder"], "set", "--out", "done")  # and says again what is missing
     assert (code, said) == (3, "done: 0 of 3 shards embedded, 0 images; 2 were there\n")
     assert "2.tar/bad.png: is not an image" in error

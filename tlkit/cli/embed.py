@@ -76,7 +76,11 @@ def embed(
     from tlkit.record import embeddings
 
     chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run)
-    shards = None if out.suffix else named.shards(images)
+    shards = named.shards(images)
+    if shards is not None and out.suffix:
+        if not named.holds_images(images[0]):
+            raise TlkitError(f"{out}: is the name of a file, and embeddings of shards fill a folder.", f"--out {out.stem}")
+        shards = None
     if shards is None:
         embeddings.check(out)
         if chosen is not None:

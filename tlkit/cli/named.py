@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlkit.cli import console
+from tlkit.errors import DataError
 
 if TYPE_CHECKING:
     from tlkit.run.prediction import Predictor
@@ -68,6 +69,16 @@ def image_files(given: Sequence[Path], *, bands: bool, where: str) -> list[Path]
         else:
             paths.append(path)
     return paths
+
+
+def holds_images(folder: Path) -> bool:
+    """Return whether a folder has image files in it or below; False where it is none."""
+    from tlkit.sources import image_files as folders
+
+    try:
+        return bool(folders.below(folder, where="")) if folder.is_dir() else False
+    except DataError:
+        return False
 
 
 def shards(images: Sequence[Path]) -> str | None:

@@ -21,7 +21,9 @@ _SOURCE = b"tlkit"  # key of the schema's metadata
 def check(path: Path) -> None:
     """Raise TlkitError where a file of this name cannot be written, before anything is computed."""
     if path.suffix.lower() not in SUFFIXES:
-        raise TlkitError(f"{path}: has no suffix that says its format.", f"one of: {', '.join(SUFFIXES)}")
+        raise TlkitError(
+            f"{path}: has no suffix that says its format.", f"one of: {', '.join(SUFFIXES)}", "only of shards it is a folder"
+        )
     if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise TlkitError(f"{path}: needs pyarrow, which is not installed.", "pip install 'tlkit[parquet]', or a file x.npz")
 

@@ -23,7 +23,7 @@ from tlkit.engine.images.pictures import Pictures, Progress
 from tlkit.engine.images.views import geometries
 from tlkit.engine.ranks.ranks import ALONE, Shared
 from tlkit.engine.sampled_features import SampledFeatures
-from tlkit.errors import DataError, RunFolderError, TlkitError, in_setting, nearest, setting
+from tlkit.errors import DataError, RunFolderError, TlkitError, in_setting, nearest, option, setting
 from tlkit.network.network import Network
 from tlkit.plans import band_checks, dataset_facts, dataset_images
 from tlkit.plans.resolved import Source
@@ -145,13 +145,19 @@ def evaluate(
     """
     (arm,) = parsing.read(run / run_folder.RECIPE).arms.values()
     source = _source(on, settings, arm.data)
+    wanted = predictor.network.task.targets
+    if source.name != on and wanted.whole:
+        raise DataError(
+            f"evaluate: {on}: is read as a sub-folder per class, and the network answers for {wanted.words}.",
+            f"name the data set that reads it: {option('on', arm.data.name)} {setting(f'data.options.path={on}')}, with its other options",
+        )
     found = data_files.find_data(source.name, source.dataset, source.options, places, fetch=True)
     for line in dataset_facts.unused(found):
         note(line)
     images, part = dataset_images.labelled_images(source, found, predictor.classes, where=f"evaluate: {on}")
     if part == "all" and _was_trained_on(run, source, found):
         note(f"evaluate: {on}: the run was trained on images of this data set; its metrics do not tell how it does on new ones")
-    targets, wanted = images.splits[part].targets, predictor.network.task.targets
+    targets = images.splits[part].targets
     if not wanted.holds(targets):
         words = tasks.understanding(targets)[0].targets.words
         raise DataError(f"evaluate: {on}: has {words}; the network answers for {wanted.words}.")

@@ -137,7 +137,10 @@ def _address(dataset: Dataset, options: BaseModel | None, places: Places) -> str
     if not dataset.addresses or places.data is not None or path is None or "://" not in path:
         return None
     if places.offline:
-        raise DataMissing(f"{path}: {option('offline', True)} forbids it.", f"name a folder with {option('data')}")
+        raise DataMissing(
+            f"{path}: is an address, which a plan and {option('offline', True)} do not read.",
+            f"a folder has the same shards: name it with {option('data')}",
+        )
     return path
 
 
