@@ -98,8 +98,8 @@ DIGESTS = {
         "vgg16_mlp": "53c4b5bab91e",
     },
     "emoji_boxes": {
-        "imagenet": "8ed53486c89d",
-        "scratch": "f886bbf4f874",
+        "imagenet": "78f6cebfee13",
+        "scratch": "5f4999a8b9da",
     },
     "drive": {
         "imagenet": "8686d84ae925",
