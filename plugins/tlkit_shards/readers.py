@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import lzma
 import os
 import tempfile
 import threading
+import weakref
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
@@ -96,6 +96,7 @@ class _Copy:
     def __init__(self, place: str) -> None:
         try:
             self.file, name = tempfile.mkstemp(prefix="tlkit-")
+            weakref.finalize(self, os.close, self.file)
             os.unlink(name)
             with places.stream(place) as stream:
                 while chunk := stream.read(_WINDOW):
@@ -104,10 +105,6 @@ class _Copy:
             raise DataError(
                 f"{place}: cannot be copied to {tempfile.gettempdir()}: {error}.", "TMPDIR names another folder"
             ) from error
-
-    def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):
-            os.close(self.file)
 
 
 def _write(file: int, content: bytes) -> None:

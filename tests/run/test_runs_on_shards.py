@@ -13,6 +13,7 @@ import pytest
 import shard_files
 import torch
 from conftest import TOY_RECIPE, Cli
+from PIL import Image
 from safetensors.torch import load_file
 from shard_files import images, png, samples, tar
 from toy_signals import SignalAfter
@@ -143,7 +144,9 @@ def test_an_executor_embeds_shards_to_the_same_bits(
     _, _, error = run("embed", runs["folder"], "set", "--out", "other", *options)
     assert "a worker sees another network" in error
     assert os.listdir(tmp_path / "other") == ["embeddings.json"]
-    code, _, error = run("embed", runs["folder"], "set/0.tar", "--out", "x.npz", *options)
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "pictures" / "0.png")
+    code, _, error = run("embed", runs["folder"], "pictures", "--out", "x.npz", *options)
     assert (code, error.splitlines()[0]) == (1, "--executor here: embeds shards, and these are single files.")
 
 
