@@ -153,14 +153,18 @@ def test_a_shard_that_changed_is_indexed_again(tmp_path: Path) -> None:
     assert found(tmp_path)[1].content != before
 
 
-def test_an_image_that_changes_after_it_was_indexed_is_an_error(tmp_path: Path) -> None:
-    images = read(shards(tmp_path))
-    path = tmp_path / "train-0000.tar"
-    content = bytearray(path.read_bytes())
+def assert_noticed_when_changed(images: Images, shard: Path) -> None:
+    """A changed byte of the first training image is noticed when it is read."""
+    content = bytearray(shard.read_bytes())
     content[600] ^= 1
-    path.write_bytes(content)
+    shard.write_bytes(content)
     with pytest.raises(ImageError, match=r"train-0000\.tar/000000\.png: changed since it was indexed"):
         images.splits["train"].files[0].read_bytes()
+
+
+def test_an_image_that_changes_after_it_was_indexed_is_an_error(tmp_path: Path) -> None:
+    images = read(shards(tmp_path))
+    assert_noticed_when_changed(images, tmp_path / "train-0000.tar")
 
 
 def test_a_shard_that_is_another_than_was_written_is_an_error(tmp_path: Path) -> None:
@@ -326,12 +330,7 @@ def test_shards_behind_an_address_are_read_from_beginning_to_end(address: str) -
 def test_an_image_that_the_server_sends_otherwise_than_it_was_indexed_is_an_error(address: str, tmp_path: Path) -> None:
     """The first reading is believed; each later one is held against its digests."""
     images = read(f"{address}/train-{{0000..0002}}.tar", test="test-0000.tar")
-    path = tmp_path / "train-0000.tar"
-    content = bytearray(path.read_bytes())
-    content[600] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(ImageError, match=r"train-0000\.tar/000000\.png: changed since it was indexed"):
-        images.splits["train"].files[0].read_bytes()
+    assert_noticed_when_changed(images, tmp_path / "train-0000.tar")
 
 
 def test_a_shard_that_the_address_has_not_is_an_error(address: str) -> None:
