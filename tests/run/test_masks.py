@@ -69,6 +69,31 @@ def test_a_plan_tells_of_masks_that_apply_would_stop_at(recipe: Path, run: Cli) 
     code, _, error = run("apply", recipe)
     assert code == 1
     assert f"{first}: has 20 x 10 pixels, and its picture has 44 x 30." in " ".join(error.split())
+    for path in masks:
+        with Image.open(path.parent.parent / "images" / path.name) as picture:
+            Image.new("L", picture.size).save(path)
+    for _ in range(2):  # looked at, and remembered
+        assert told() == "all 16 masks looked at are ground everywhere; apply stops where every training mask is"
+
+
+def test_a_plan_tells_of_crops_that_are_larger_than_pictures(recipe: Path, run: Cli) -> None:
+    def told(*options: str) -> list[str]:
+        code, out, error = run("plan", recipe, "--json", *(f"--set={each}" for each in options))
+        assert code == 0, error
+        return [line for line in json.loads(out)["arms"]["main"]["warnings"] if "crop_size" in line]
+
+    images = recipe.parent / "data" / "train" / "images"
+    assert not told("data.crop_size=16")
+    (line,) = told("data.crop_size=32")
+    assert line.startswith(
+        f"8 of 8 training pictures are smaller than data.crop_size, 32 px: {images / '0.png'} has 30x44 px, "
+    )
+    assert line.endswith(" and others; apply stops at them")
+    (line,) = told("data.crop_size=16", "data.scale_to=0.5")
+    assert line.startswith(
+        f"8 of 8 training pictures are smaller after data.scale_to than data.crop_size, 16 px: {images / '0.png'} has 15x22 px"
+    )
+    assert not told("data.crop_size=32", "data.augment=[{name='random_crop', padding=9}]")
 
 
 def pixels_of(path: str | Path) -> np.ndarray:

@@ -46,6 +46,15 @@ class FinishedRun:
         return f"(N, H, W, {geometry.shape[2]}) {geometry.values}{' RGB' if geometry.bands is None else ''}"
 
     @property
+    def scaled_before(self) -> dict[str, Any]:
+        """By what pictures are scaled before the graph takes them; {} where they keep their size."""
+        geometry = self.predictor.geometry
+        if self.arm.data.scale_to is None:
+            return {}
+        by = {"factor": geometry.scale} if geometry.field_of_view is None else {"field_of_view": geometry.field_of_view}
+        return {"scaled_before": by, "resize": geometry.resize}
+
+    @property
     def preprocessing(self) -> dict[str, Any]:
         """How a picture is brought to the network's input, as plain values."""
         convention, geometry = self.predictor.convention, self.predictor.geometry
@@ -54,7 +63,7 @@ class FinishedRun:
         }  # fmt: skip
         padding = None if geometry.padding is None else list(geometry.padding)
         if self.head.pixels:
-            return {"whole_strides": self.predictor.stride, "padding": padding, **pixels}
+            return {**self.scaled_before, "whole_strides": self.predictor.stride, "padding": padding, **pixels}
         return {
             "image_size": list(geometry.size), "resized": list(geometry.resized), "fit": geometry.fit, "resize": geometry.resize,
             "padding": padding, **pixels,

@@ -1,6 +1,7 @@
 """A run's network from bytes to probabilities as one module: preprocessing, stages, head.
 
-The rule: it gives the probabilities of `tlkit predict`, for pictures of any size.
+The rule: it gives the probabilities of `tlkit predict`, for pictures of any size. Of a head that answers for every pixel they are those of
+the picture that `data.scale_to` has scaled already: how large a field of view is must be known before a graph's sizes are.
 """
 
 from __future__ import annotations
@@ -94,11 +95,6 @@ def _refuse(run: FinishedRun) -> None:
             "--to safetensors writes the weights",
         )
     if run.head.pixels:
-        if run.arm.data.scale_to is not None:
-            raise TlkitError(
-                f"{run.folder}: its pictures are scaled by data.scale_to, which the graph of a head that answers for every pixel does not do yet.",
-                "--to safetensors writes the weights",
-            )
         return
     if run.predictor.geometry.resize not in resizing.FILTERS:
         raise TlkitError(

@@ -117,10 +117,21 @@ def _use(file: Path, run: FinishedRun, form: Form) -> str:
     call = library_files.call(run) if form in (Form.TORCHVISION, Form.TIMM) else ""
     colours = run.predictor.geometry.bands is None
     reading = {"pillow": _PILLOW if colours else "", "picture": _PICTURE if colours else _ARRAY}
+    scaling = _scaling(run) if colours and run.scaled_before else ""
+    if scaling:
+        reading["picture"] = _SCALED.format(filter=run.predictor.geometry.resize.upper())
     code = _CODE[form].format(file=file.name, classes=CLASSES, call=call, library=form.value, **reading)
     if run.head.pixels:
-        code = _of_pixels(code)
+        code = _of_pixels(code).replace("picture = ", f"{scaling}picture = ", 1)
     return f"## Use\n\n{intended}\n\n```python\n{code}```"
+
+
+def _scaling(run: FinishedRun) -> str:
+    """Return the lines of an example that open a picture and say what its sides are before the graph takes it."""
+    factor = run.predictor.geometry.scale
+    field = run.predictor.geometry.field_of_view
+    measured = f"factor = {factor!r}\n" if field is None else _FIELD_OF_VIEW.format(field=field)
+    return f"{_OPENED}{measured}{_SIDES}"
 
 
 def _of_pixels(code: str) -> str:
@@ -142,6 +153,11 @@ def _pixels(run: FinishedRun) -> str:
             "A picture keeps its size. It is padded below and on the right with the colour `padding` until its sides are multiples of "
             "`whole_strides`, and the answers for the padding are cut off."
         )
+        if run.scaled_before:
+            brought = (
+                "A picture is scaled before the network takes it, with the filter `resize`, antialiased as Pillow does it: by `factor`, or "
+                "until its `field_of_view` has so many pixels as diameter. The answers are for the pixels of the scaled picture. "
+            ) + brought.replace("keeps its size. It is", "is")
     told = decode.described(run.arm.data, run.predictor.convention)
     listed = [f"- {key.replace('_', ' ')}: {value}" for key, value in told.items()]
     return (
@@ -172,6 +188,15 @@ def _origin(run: FinishedRun) -> str:
 # What the examples of graphs read: a picture of colours, or an array of bands.
 _PILLOW = "from PIL import Image\n"
 _PICTURE, _ARRAY = 'np.array(Image.open("picture.jpg").convert("RGB"))', 'np.load("picture.npy")'
+
+_OPENED = 'image = Image.open("picture.jpg").convert("RGB")\n'
+_FIELD_OF_VIEW = """\
+light = np.array(image).max(2)
+crossed = [np.flatnonzero((light > 0.15 * np.quantile(light, 0.99)).mean(axis) > 0.02) for axis in (0, 1)]
+factor = {field} / max(each[-1] - each[0] + 1 for each in crossed)  # or by a mask of the field of view
+"""
+_SIDES = "sides = [max(1, round(side * factor)) for side in image.size]\n"
+_SCALED = "np.array(image.resize(sides, Image.Resampling.{filter}))"
 
 _WEIGHTS = """\
 import json

@@ -48,7 +48,9 @@ def model(run: FinishedRun) -> Any:
         "classes": json.dumps(list(run.predictor.classes)),
         "task": network.task.name,
         "preprocessing": json.dumps(run.preprocessing),
-        "input": f"pictures {run.pictures}, of any size" + (", upright" if run.predictor.geometry.bands is None else ""),
+        "input": f"pictures {run.pictures}, of any size"
+        + (", upright" if run.predictor.geometry.bands is None else "")
+        + (", scaled as the preprocessing says" if run.scaled_before else ""),
     }
     for key, value in texts.items():
         made.metadata_props.add(key=key, value=value)

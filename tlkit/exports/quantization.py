@@ -23,7 +23,8 @@ from tlkit.errors import TlkitError
 from tlkit.exports import graph, run_pictures
 from tlkit.exports.finished_run import FinishedRun
 from tlkit.record import statistics
-from tlkit.tasks import Task
+from tlkit.tasks import Predictions, Task
+from tlkit.tasks.task import logarithms
 
 _CALIBRATION = 128  # training images; onnxruntime's own examples take about a hundred
 _VALIDATION = 1_000  # images of which both accuracies are told
@@ -33,7 +34,7 @@ _OPERATIONS = ["Conv", "Gemm", "MatMul"]
 
 
 def quantized(model: Any, run: FinishedRun, data: Path | None = None) -> tuple[bytes, str]:
-    """Return a quantised ONNX file, and the accuracies of both on validation images, in words.
+    """Return a quantised ONNX file, and how good both are on validation images, in words.
 
     Args:
         model: An onnx.ModelProto of the run.
@@ -41,19 +42,13 @@ def quantized(model: Any, run: FinishedRun, data: Path | None = None) -> tuple[b
         data: Folder of the images; None where the recipe, or the cache, has it.
 
     Raises:
-        TlkitError: its head is solved, or answers for every pixel, or its images are not here.
+        TlkitError: its head is solved, or its images are not here.
     """
     from onnxruntime import quantization
 
     if isinstance(run.predictor.network.head, FittedHead):
         raise TlkitError(
             f"{run.folder}: the {run.arm.head.kind} head is computed in float64 and is not quantised.", "leave --quantize out"
-        )
-    if run.head.pixels:
-        raise TlkitError(
-            f"{run.folder}: what int8 costs is measured by the classes of pictures, and its {run.arm.head.kind} head answers for every "
-            "pixel.",
-            "leave --quantize out",
         )
     float32 = model.SerializeToString()  # before onnxruntime moves its weights to a file
     batches = ({graph.INPUT: picture[None]} for picture, _ in run_pictures.pictures(run, "train", _CALIBRATION, data=data))
@@ -65,7 +60,7 @@ def quantized(model: Any, run: FinishedRun, data: Path | None = None) -> tuple[b
             op_types_to_quantize=_OPERATIONS,
         )  # fmt: skip
         content = path.read_bytes()
-    return content, comparison(*_answers((float32, content), run, data), run.predictor.network.task)
+    return content, _compared(_answers((float32, content), run, data), run.predictor.network.task)
 
 
 def comparison(before: Tensor, after: Tensor, targets: Tensor, task: Task) -> str:
@@ -97,6 +92,25 @@ def comparison(before: Tensor, after: Tensor, targets: Tensor, task: Task) -> st
     return f"{text}. int8 ruins this network: it loses {(parts[0] - parts[1]) * 100:.1f} points{chance}; leave --quantize out"
 
 
+def comparison_of_rows(before: Tensor, after: Tensor, task: Task) -> str:
+    """Return what a task is selected by, of both files in words, and that int8 ruins the network where less than 99 % of it is left.
+
+    Args:
+        before: (N, length) what the task keeps of each image, as float32.
+        after: The same as int8.
+        task: With a `Reduction`.
+    """
+    assert task.reduction is not None
+    values = [
+        task.scores(Predictions(rows, rows.new_zeros(len(rows), 1), task))[task.select_by] or 0.0 for rows in (before, after)
+    ]
+    measure = task.metrics[task.select_by].label
+    text = f"{measure} on {len(before):,} validation images: {values[1]:.3f} as int8, {values[0]:.3f} as float32"
+    if values[1] >= _LEAST * values[0]:
+        return text
+    return f"{text}. int8 ruins this network: it loses {values[0] - values[1]:.3f}; leave --quantize out"
+
+
 @contextlib.contextmanager
 def _without_advice() -> Iterator[None]:
     """Leave out onnxruntime's advice to process the file first: torch's exporter has folded BatchNorm and inferred the shapes."""
@@ -123,17 +137,23 @@ def _reader(batches: Iterator[dict[str, NDArray[np.uint8]]]) -> Any:
     return Reader()
 
 
-def _answers(models: tuple[bytes, bytes], run: FinishedRun, data: Path | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The probabilities of two models for the same validation images, and the targets of these."""
+def _answers(models: tuple[bytes, bytes], run: FinishedRun, data: Path | None) -> Iterator[tuple[Tensor, Tensor, NDArray[Any]]]:
+    """Yield the probabilities (1, classes, ...) of two models for each of the same validation images, and its target."""
     import onnxruntime
 
     sessions = [onnxruntime.InferenceSession(model) for model in models]
-    rows: list[list[NDArray[np.float32]]] = [[], []]
-    targets = []
     for picture, target in run_pictures.pictures(run, "validation", _VALIDATION, data=data):
-        for session, found in zip(sessions, rows, strict=True):
-            found.append(session.run([graph.OUTPUT], {graph.INPUT: picture[None]})[0])
-        targets.append(target)
-    wanted = run.predictor.network.task.targets.batch(np.stack(targets))
-    before, after = (torch.from_numpy(np.concatenate(each)) for each in rows)
-    return before, after, wanted
+        before, after = (torch.from_numpy(session.run([graph.OUTPUT], {graph.INPUT: picture[None]})[0]) for session in sessions)
+        yield before, after, target
+
+
+def _compared(answers: Iterator[tuple[Tensor, Tensor, NDArray[Any]]], task: Task) -> str:
+    """Return how good both models are, in words: of a task whose images are reduced to rows by what it is selected by."""
+    if task.reduction is None:
+        before, after, targets = zip(*answers, strict=True)
+        return comparison(torch.cat(before), torch.cat(after), task.targets.batch(np.stack(targets)), task)
+    rows: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for *both, target in answers:
+        for found, each in zip(rows, both, strict=True):
+            found.append(task.reduction.rows(logarithms(each), torch.tensor(target)[None]))
+    return comparison_of_rows(torch.cat(rows[0]), torch.cat(rows[1]), task)

@@ -21,7 +21,8 @@ from tlkit.plugin import DataFiles, Dataset, ImageFile, Images, Split
 from tlkit.plugin.members import Joined, Subset
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import Arm
-from tlkit.sources import data_files, image_files, mask_counts, mask_looks
+from tlkit.recipe.tables import FieldOfView
+from tlkit.sources import crop_looks, data_files, image_files, mask_counts, mask_looks
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
 from tlkit.tasks.task import Rows
@@ -87,7 +88,8 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
         file_overlaps(mine, parts, also, more, at_most=_READ), droppable=can, drop=table.on_overlap == "drop"
     )
     sized = usual_size(mine.splits["train"], table.channels) if augmentations.windows(table.augment) else None
-    warned = (*counted.warnings, *other_parts.warnings(resolved, also), *unread, *same, *filter(None, [problem, of_masks]))
+    more_looks = [problem, of_masks, _small_pictures(resolved, mine, parts)]
+    warned = (*counted.warnings, *other_parts.warnings(resolved, also), *unread, *same, *filter(None, more_looks))
     return replace(counted, warnings=warned, originals=sized)
 
 
@@ -99,8 +101,22 @@ def _unusable_masks(resolved: Resolved, images: Images) -> str:
     splits = [split for split in images.splits.values() if len(split.files)]
     return mask_looks.unusable(
         Joined([split.files for split in splits]), [mask for split in splits for mask in split.targets],
-        classes=len(images.classes), ignore=table.ignore, on_corrupt=table.on_corrupt, sized=table.channels is None,
+        classes=images.classes, ignore=table.ignore, on_corrupt=table.on_corrupt, sized=table.channels is None,
     )  # fmt: skip
+
+
+def _small_pictures(resolved: Resolved, images: Images, parts: Mapping[str, Selected]) -> str:
+    """Say which training pictures are smaller than the crops of them; "" where none is, or how they are scaled is not known before they are read."""
+    table = resolved.arm.data
+    crop = next((each for each in table.augment if isinstance(each, augmentations.RandomCrop)), None)
+    if table.crop_size is None or crop is None or "train" not in parts or isinstance(table.scale_to, FieldOfView):
+        return ""
+    files = images.splits[parts["train"].split].files
+    if table.channels is not None or not len(files):
+        return ""
+    factor = 1.0 if table.scale_to is None else table.scale_to
+    chosen = Subset(files, parts["train"].indices)
+    return crop_looks.too_small(chosen, resolved.image_size, factor=factor, padding=crop.padding or 0)
 
 
 def usual_size(split: Split, bands: int | None = None) -> Size | None:

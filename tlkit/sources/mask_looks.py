@@ -1,4 +1,4 @@
-"""Look at a few masks before a run: whether they have the size of their pictures, and values that are classes. Imports no torch."""
+"""Look at a few masks before a run: whether they have the size of their pictures, values that are classes, and two of them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from tlkit.errors import ImageError, first_few
-from tlkit.plugin import ImageFile, MaskFile, remembered
+from tlkit.plugin import IGNORED, ImageFile, MaskFile, remembered
 from tlkit.sources import image_files, mask_counts, mask_files, scaling
 from tlkit.sources.image_files import OnCorrupt
 from tlkit.units import Size
@@ -23,41 +23,51 @@ def unusable(
     pictures: Sequence[ImageFile],
     masks: Sequence[MaskFile],
     *,
-    classes: int,
+    classes: Sequence[str],
     ignore: int,
     on_corrupt: OnCorrupt,
     sized: bool = True,
 ) -> str:
-    """Say how many of a few masks cannot be used, which, and what `tlkit apply` does about them; "" where all can be.
+    """Say how many of a few masks cannot be used, which, and what `tlkit apply` does about them, or that all show one class; "" where neither is.
 
     Masks that can be are remembered, and not read again.
 
     Args:
         pictures: The pictures of a data set.
         masks: Of each the mask.
-        classes: Number of classes.
+        classes: Their names.
         ignore: Value of pixels that count for nothing.
         on_corrupt: As in the recipe.
         sized: The pictures are of colours, so that their size is soon known; else the masks' sizes are not looked at.
     """
     chosen = _chosen(pictures, masks, sized=sized)
-    depends_on = mask_counts.depends_on([mask for mask, _ in chosen], classes=classes, ignore=ignore)
+    depends_on = mask_counts.depends_on([mask for mask, _ in chosen], classes=len(classes), ignore=ignore)
     if depends_on is not None:
-        depends_on |= {"what": "masks that can be used", "sizes": [size for _, size in chosen]}
-        if remembered.recall(depends_on) is True:
-            return ""
-    problems = []
+        depends_on |= {"what": "classes of masks that can be used", "sizes": [size for _, size in chosen]}
+        known = remembered.recall(depends_on)
+        if isinstance(known, list):
+            return _one_class(known, classes, of=len(chosen))
+    problems, shown = [], set[int]()
     for mask, size in chosen:
         try:
-            mask_files.read(mask, classes=classes, size=size, ignore=ignore)
+            read = mask_files.read(mask, classes=len(classes), size=size, ignore=ignore)
+            shown |= {int(number) for number in np.unique(read)} - {IGNORED}
         except ImageError as error:
             problems.append(error.problem.removesuffix("."))
     if problems:
         counted = f"{len(chosen):,} masks" + (" looked at" if len(chosen) < len(masks) else "")
         return f"{len(problems):,} of {counted} cannot be used: {first_few(problems)}; {image_files.consequence(on_corrupt)}"
     if depends_on is not None:
-        remembered.remember(depends_on, True)
-    return ""
+        remembered.remember(depends_on, sorted(shown))
+    return _one_class(sorted(shown), classes, of=len(chosen))
+
+
+def _one_class(shown: Sequence[int], classes: Sequence[str], *, of: int) -> str:
+    """Say that masks show one class alone, or none; "" where they show more, or there are none."""
+    if len(shown) > 1 or not of:
+        return ""
+    said = classes[shown[0]] if shown else "ignored"
+    return f"all {of:,} masks looked at are {said} everywhere; apply stops where every training mask is"
 
 
 def _chosen(pictures: Sequence[ImageFile], masks: Sequence[MaskFile], *, sized: bool) -> list[tuple[MaskFile, Size | None]]:

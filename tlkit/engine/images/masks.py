@@ -7,14 +7,15 @@ from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from tlkit.engine import row_keys
 from tlkit.engine.images import extents
-from tlkit.engine.images.geometry import Pixels, on_canvas
+from tlkit.engine.images.geometry import Geometry, Pixels, on_canvas
 from tlkit.engine.images.pictures import Indices, Pictures
-from tlkit.plugin import IGNORED
+from tlkit.plugin import IGNORED, Split
 from tlkit.sources import mask_files
 from tlkit.store import row_store
 from tlkit.store.usage import Kind
@@ -30,11 +31,8 @@ class Masks(Pictures):
     """
 
     def __init__(self, pictures: Pictures, *, classes: int, ignore: int) -> None:
-        geometry = replace(
-            pictures.geometry, resize="nearest", padding=(float(IGNORED),), white=None, bands=1, values="uint8", shrink=None
-        )
         super().__init__(
-            pictures.split, geometry, note=pictures.note, keep=pictures.keep, verify=pictures.verify,
+            pictures.split, _geometry(pictures.geometry), note=pictures.note, keep=pictures.keep, verify=pictures.verify,
             residency=pictures.residency,
         )  # fmt: skip
         self._pictured = pictures.geometry
@@ -72,7 +70,28 @@ class Masks(Pictures):
         return row_store.open_(Kind.PICTURES, origin, shape=shape, dtype=dtype, note=self.note, verify=self.verify)
 
     def _one(self, index: int) -> Pixels:
-        size = extents.size_of(extents.source_of(self.split, index), self._pictured)
-        mask = mask_files.read(self.split.targets[index], classes=self._classes, size=size, ignore=self._ignore)
-        factor = extents.factor(self.split, index, self._pictured)
-        return np.asarray(on_canvas(Image.fromarray(mask), self.geometry, factor))[:, :, None]
+        return on_its_canvas(self.split, index, self._pictured, classes=self._classes, ignore=self._ignore)[:, :, None]
+
+
+def on_its_canvas(split: Split, index: int, geometry: Geometry, *, classes: int, ignore: int) -> NDArray[np.uint8]:
+    """Return the mask (height, width) of one picture, scaled and put on a canvas as the picture is.
+
+    Args:
+        split: The pictures.
+        index: Which.
+        geometry: How the picture is put on a canvas.
+        classes: Number of classes.
+        ignore: Value in the files of pixels that count for nothing.
+
+    Raises:
+        DataError: the mask cannot be read, or its picture, on which its size depends.
+    """
+    size = extents.size_of(extents.source_of(split, index), geometry)
+    mask = mask_files.read(split.targets[index], classes=classes, size=size, ignore=ignore)
+    factor = extents.factor(split, index, geometry)
+    return np.asarray(on_canvas(Image.fromarray(mask), _geometry(geometry), factor))
+
+
+def _geometry(pictured: Geometry) -> Geometry:
+    """Return the geometry of masks whose pictures have one."""
+    return replace(pictured, resize="nearest", padding=(float(IGNORED),), white=None, bands=1, values="uint8", shrink=None)
