@@ -1,0 +1,408 @@
+"""How much the store keeps: its limit, what goes first, disks that are full, and many entries."""
+
+import hashlib
+import os
+import resource
+import shutil
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from toy_store import ROW, SHAPE, kept, keys_of, only, opened, present, refuse, rows_of, size_of, tree
+
+from tlkit import files
+from tlkit.errors import StoreError, TlkitError
+from tlkit.store import cache, row_store, row_writer, usage
+from tlkit.store.usage import Kind
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TLKIT_CACHE_BYTES", raising=False)
+    return tmp_path / "cache"
+
+
+# ---- how much
+
+
+@pytest.mark.parametrize(("free", "expected"), [(10**12, 20 * 10**9), (10**10, 2 * 10**9), (0, 0)])
+def test_limit_is_20_gb_or_20_percent_of_the_free_disk(free: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    assert cache.limit() == expected
+
+
+def test_what_the_store_holds_counts_as_free(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
+    monkeypatch.setattr(cache, "SHARE", 0.5)
+    kept(*range(10))
+    held = sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in (".rows", ".index"))
+    assert cache.limit() == (10_000 + held) // 2
+
+
+@pytest.mark.parametrize("value", ["-1", "20GB", "1e9", "9" * 30, " "])
+def test_limit_that_is_no_number_is_a_message(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", value)
+    with pytest.raises(TlkitError, match="is not a whole number of bytes") as raised:
+        cache.limit()
+    assert "TLKIT_CACHE_BYTES" in str(raised.value)
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    short: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(1, 2, network="other")
+    before = tree(folder)
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(size_of(5) - short))
+    entry = opened()
+    assert entry.fits(5) is not bool(short)
+    if short:
+        with pytest.raises(StoreError, match=f"5 rows of {size_of(5)} bytes in all do not fit"):
+            entry.append(keys_of(*range(5)), [rows_of(*range(5))])
+        assert tree(folder) == before
+    else:
+        entry.append(keys_of(*range(5)), [rows_of(*range(5))])
+        assert present(opened(), *range(5)) == list(range(5))
+        assert present(opened(network="other"), 1, 2) == []
+
+
+def test_entries_are_not_searched_for_what_can_go_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 20,000 entries that took 6 s of a segment's 9."""
+    kept(1)
+    monkeypatch.setattr(cache, "_sweep", lambda entry: pytest.fail("searched"))
+    kept(2)
+    assert present(opened(), 1, 2) == [1, 2]
+
+
+def test_least_recently_used_goes_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        kept(number, number=number)
+        for path in folder.rglob("*.index"):
+            os.utime(path, (path.stat().st_mtime - 100,) * 2)
+    assert present(opened(number=0), 0) == [0]  # used again
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(4 * size_of(1)))
+    kept(4, number=4)
+    assert [number for number in range(5) if present(opened(number=number), number)] == [0, 2, 3, 4]
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(2 * size_of(1)))
+    present(opened(number=0), 0)
+    time.sleep(0.02)
+    present(opened(number=3), 3)
+    kept(5, number=5)
+    assert [number for number in range(6) if present(opened(number=number), number)] == [3, 5]
+    assert len(list((folder / "features").iterdir())) == 2  # nothing is left of the others
+
+
+def test_what_this_process_reads_is_not_evicted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(1, 2, network="read")
+    reading = opened(network="read").locate(keys_of(2))
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(size_of(2) + size_of(1)))
+    kept(3)
+    with pytest.raises(StoreError, match="do not fit"):
+        kept(3, 4)
+    assert np.array_equal(reading.gather(np.array([0])), rows_of(2))
+    del reading
+    kept(3, 4)
+    assert present(opened(network="read"), 1, 2) == []
+
+
+def test_long_fill_does_not_evict_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_writer, "SEGMENT_BYTES", 2 * ROW)
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(3 * size_of(2)))
+    entry = opened()
+    with entry.writer(1) as writer:
+        writer.write(keys_of(*range(6)), rows_of(*range(6)))
+        with pytest.raises(StoreError, match="no room"):
+            writer.write(keys_of(6), rows_of(6))
+    assert present(entry, *range(8)) == list(range(6))
+
+
+def test_nothing_is_kept_where_nothing_may(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", "0")
+    assert not opened().fits(1)
+    with pytest.raises(StoreError):
+        kept(1)
+    assert not folder.exists()
+
+
+def test_what_a_killed_writer_left_goes_at_the_next_start(folder: Path) -> None:
+    kept(1)
+    entry = only(folder, ".rows").parent
+    names = [f"{'c' * 32}.index", f"{'a' * 32}.rows", f".{'b' * 32}.part", f".{'d' * 32}.index.x_1y", ".entry.json.abcdefgh"]
+    for name in names:
+        (entry / name).write_bytes(only(folder, ".index").read_bytes() if name.startswith("c") else b"x")
+    (entry / "notes.txt").write_bytes(b"not ours")
+    cache.remove_abandoned()
+    assert not any((entry / name).exists() for name in names)
+    assert (entry / "notes.txt").exists()
+    notes: list[str] = []
+    assert present(opened(notes), 1) == [1]
+
+
+def test_rows_that_are_being_written_stay(folder: Path) -> None:
+    entry = opened()
+    with entry.writer(2) as writer:
+        writer.write(keys_of(1), rows_of(1))
+        cache.remove_abandoned()
+        assert only(folder, ".part").exists()
+        writer.write(keys_of(2), rows_of(2))
+    assert present(opened(), 1, 2) == [1, 2]
+
+
+def test_a_start_makes_no_cache_folder(folder: Path) -> None:
+    cache.remove_abandoned()
+    assert not folder.exists()
+
+
+def test_clear_touches_only_what_is_ours(folder: Path) -> None:
+    kept(1)
+    row_store.open_(Kind.PICTURES, {}, shape=SHAPE, dtype="float32", note=refuse).append(keys_of(1), [rows_of(1)])
+    others = [
+        "hashes.sqlite",
+        "photo.rows",
+        "pictures/mine/a.rows",
+        f"features/{'0' * 64}/holiday.rows",
+        f"pictures/{'1' * 64}/x.part",
+    ]
+    for name in others:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    before = tree(folder)
+    assert cache.clear(Kind.PICTURES) == size_of(1)
+    assert [each.kind for each in cache.listing()] == [Kind.FEATURES]
+    assert cache.clear() == size_of(1)
+    assert cache.listing() == []
+    assert sorted(tree(folder)) == sorted(name for name in before if name in others)
+    assert cache.clear() == 0
+
+
+def test_listing_says_what_lies_there(folder: Path) -> None:
+    kept(1, 2, side=32)
+    for path in folder.rglob("*.index"):
+        os.utime(path, (1000, 1000))
+    kept(3, side=64)
+    new, old = cache.listing()
+    assert (old.origin, old.rows, old.used) == ({"side": 32}, 2, 1000.0)
+    assert (new.origin, new.rows) == ({"side": 64}, 1)
+    assert new.kind == Kind.FEATURES
+    assert size_of(1) < new.bytes == sum(path.stat().st_size for path in folder.rglob("*") if b'"side": 64' in siblings(path))
+
+
+def siblings(path: Path) -> bytes:
+    description = path.parent / "entry.json"
+    return description.read_bytes() if path.is_file() and description.is_file() else b""
+
+
+# ---- disks that are full
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """Let no file of this process grow beyond so many bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+# Two segments of 50 rows have 1200 bytes each, their indexes 1288, and entry.json some 180.
+@pytest.mark.parametrize("most", [0, 1, 100, 1199, 1200, 1287])
+def test_disk_that_is_full_is_one_small_error_and_no_stray_file(
+    most: int, folder: Path, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_writer, "SEGMENT_BYTES", 50 * ROW)
+    entry, numbers = opened(), range(100)
+    small_disk(most)
+    with pytest.raises(StoreError, match="cannot be written: File too large"):
+        entry.append(keys_of(*numbers), [rows_of(*numbers)])
+    assert {name for name in tree(folder) if not name.endswith("entry.json")} == set()
+    assert present(entry, *numbers) == []
+    small_disk(100_000)
+    entry.append(keys_of(*numbers), [rows_of(*numbers)])
+    assert present(opened(), *numbers) == list(numbers)
+
+
+def test_disk_that_fills_up_keeps_what_was_whole(
+    folder: Path, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_writer, "SEGMENT_BYTES", 50 * ROW)
+    with opened().writer(100) as writer:
+        writer.write(keys_of(*range(70)), rows_of(*range(70)))
+        small_disk(30 * ROW)
+        with pytest.raises(StoreError):
+            writer.write(keys_of(*range(70, 100)), rows_of(*range(70, 100)))
+    assert present(opened(), *range(100)) == list(range(50))
+    assert len(tree(folder)) == 3
+
+
+def test_folder_that_cannot_be_had_is_one_small_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.write_text("a file where the folder should be")
+    entry = opened()
+    assert entry.missing(keys_of(1)).all()
+    with pytest.raises(StoreError, match="cannot be written"):
+        entry.append(keys_of(1), [rows_of(1)])
+    assert cache.listing() == []
+    assert folder.read_text() == "a file where the folder should be"
+
+
+def test_entry_folder_that_cannot_be_had_is_one_small_error(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "features").write_text("a file where the folder should be")
+    with pytest.raises(StoreError, match="cannot be written"):
+        kept(1)
+    assert cache.listing() == []
+
+
+def test_machine_without_a_home_has_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TLKIT_CACHE")
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    entry = opened()
+    assert entry.missing(keys_of(1)).all()
+    assert not entry.fits(1)
+    with pytest.raises(StoreError):
+        entry.append(keys_of(1), [rows_of(1)])
+
+
+# ---- many entries
+
+
+@pytest.fixture
+def slow_look(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let a look at the store count as one that takes long; gives the number of entries that each look saw."""
+    looks: list[int] = []
+    real = usage.looked
+
+    def looked(found: Iterator[tuple[usage.Stats, list[usage.StoredSegment]]]) -> usage.Usage:
+        seen = list(found)
+        looks.append(len(seen))
+        return real(seen)
+
+    monkeypatch.setattr(usage, "_SLOW", -1)
+    monkeypatch.setattr(usage, "looked", looked)
+    return looks
+
+
+def test_entries_are_looked_at_once_however_many_segments_are_written(
+    slow_look: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        kept(number, number=number)
+    assert slow_look == [0]
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(5 * size_of(1)))
+    slow_look.clear()
+    for number in range(5, 9):
+        time.sleep(0.01)
+        kept(number, number=number)
+        assert usage.look().total <= 5 * size_of(1)
+    assert [number for number in range(9) if present(opened(number=number), number)] == [4, 5, 6, 7, 8]
+
+
+def test_limit_is_kept_by_a_remembered_look_without_another(slow_look: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        kept(number, number=number)
+        time.sleep(0.01)
+    usage.look()
+    assert present(opened(number=0), 0) == [0]  # used after the look
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(6 * size_of(1)))
+    slow_look.clear()
+    for number in range(6, 8):
+        kept(number, number=number)
+    assert slow_look == []
+    monkeypatch.setattr(usage, "_SLOW", 10**9)
+    usage.forget()
+    assert cache.limit() >= usage.look().total
+    assert [number for number in range(8) if present(opened(number=number), number)] == [0, 3, 4, 5, 6, 7]
+
+
+def test_what_another_process_wrote_counts_without_a_look(slow_look: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(0)
+    before = usage.remembered()
+    assert before is not None
+    most = before.most()
+    with cache.lock():
+        monkeypatch.setattr(usage, "_known", None)  # as of another process
+        usage.add(1000)
+    assert before.most() == (most or 0) + 1000
+    assert not before.alone()
+
+
+def test_look_counts_what_is_reserved_and_not_written_yet(slow_look: list[int]) -> None:
+    with opened().writer(3) as writer:
+        writer.write(keys_of(1), rows_of(1))
+        assert usage.look().total >= size_of(3)
+    assert usage.look().total == size_of(1)
+
+
+def test_number_beside_the_store_that_is_damaged_costs_a_look(slow_look: list[int]) -> None:
+    kept(0)
+    (files.cache_folder() / usage._WRITTEN).write_bytes(b"no number")
+    slow_look.clear()
+    kept(1)
+    assert slow_look
+    slow_look.clear()
+    kept(2)
+    assert slow_look == []
+    assert present(opened(), 0, 1, 2) == [0, 1, 2]
+
+
+def test_listing_is_one_look_and_does_not_keep_what_entries_are_made_from(folder: Path, slow_look: list[int]) -> None:
+    kept(1, weights="w" * 5000)
+    (pattern,) = (folder / "features").iterdir()
+    for number in range(200):
+        shutil.copytree(pattern, folder / "features" / hashlib.sha256(b"%d" % number).hexdigest(), copy_function=os.link)
+    cache.listing()  # what is made once
+    slow_look.clear()
+    tracemalloc.start()
+    listed = cache.listing()
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert cache.limit() > 0
+    assert slow_look == [201], "the limit is known by the look of the listing"
+    assert taken < 4000 * len(listed), "and not 5000 for each"
+    assert {each.origin["weights"] for each in listed} == {"w" * 5000}
+
+
+@pytest.mark.slow
+def test_segment_costs_as_much_in_a_store_of_many_entries(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage, "_SLOW", 0.02)  # 5,000 entries take longer on every machine
+
+    def seconds() -> float:
+        began = time.process_time()
+        for number in range(20):
+            kept(number, number=number)
+        return time.process_time() - began
+
+    few = seconds()
+    pattern = tree(only(folder / "features" / opened(number=0).digest, ".rows").parent)
+    for number in range(5000):
+        entry = folder / "features" / hashlib.sha256(b"%d" % number).hexdigest()
+        entry.mkdir()
+        for name, content in pattern.items():
+            (entry / name).write_bytes(content)
+    cache.remove_abandoned()
+    assert usage.remembered() is not None
+    assert seconds() < 3 * few + 0.5
+
+
+# ---- a clock that goes back
+
+
+def test_files_from_the_future_are_read_evicted_and_swept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a clock that was set back: no row is lost or wrong, and the limit holds."""
+    for number in range(3):
+        kept(number, number=number)
+    (only_part := next(folder.rglob("*.rows")).parent / f".{'b' * 32}.part").write_bytes(b"of a process that was killed")
+    for path in folder.rglob("*"):
+        os.utime(path, (4e9, 4e9))  # in 2096
+    cache.remove_abandoned()
+    assert not only_part.exists()
+    for number in range(3):
+        assert present(opened(number=number), number) == [number]
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(3 * size_of(1)))
+    for number in range(3, 5):
+        kept(number, number=number)
+        assert present(opened(number=number), number) == [number]
+    assert usage.look().total <= 3 * size_of(1)
