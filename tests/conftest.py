@@ -65,8 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection() -> Iterator[object]:
     """Import what tests need once, in two ways.
 
-    Python's garbage collector would go through the million objects that stay again and again: it does not see them. And compiled modules
-    are kept, also where PYTHONDONTWRITEBYTECODE says otherwise: each process that a test starts would compile tlkit again.
+    Python's garbage collector would go through the million objects that stay again and again: it does not see them, and looks for others as
+    rarely as in the command line. And compiled modules are kept, also where PYTHONDONTWRITEBYTECODE says otherwise: each process that a
+    test starts would compile tlkit again.
     """
     written = sys.dont_write_bytecode
     sys.dont_write_bytecode = False
@@ -76,6 +77,7 @@ def pytest_collection() -> Iterator[object]:
     finally:
         gc.freeze()
         gc.enable()
+        machine.collect_rarely()
         sys.dont_write_bytecode = written
 
 

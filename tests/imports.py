@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 # Seconds to import, or gigabytes of memory.
@@ -11,8 +12,17 @@ HEAVY = {"torch", "torchvision", "sklearn", "torchmetrics", "scipy", "matplotlib
 
 def imported(path: Path) -> set[str]:
     """Every name that a file imports, wherever in it; `from a import b` as "a.b" and "a"."""
+    return _named(ast.walk(ast.parse(path.read_text())), path)
+
+
+def imported_at_once(path: Path) -> set[str]:
+    """Every name that a file imports when it is imported: not those within functions, nor for the checker of types."""
+    return _named(ast.parse(path.read_text()).body, path)
+
+
+def _named(nodes: Iterable[ast.AST], path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from imports import HEAVY, imported, loaded_by
+from imports import HEAVY, imported, imported_at_once, loaded_by
 
 PACKAGE = ROOT / "tlkit"
 
@@ -89,6 +89,16 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 @pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path)) in BEFORE_TORCH], ids=name_of)
 def test_module_before_the_line_names_no_torch(path: Path) -> None:
     assert not {name.partition(".")[0] for name in imported(path)} & {"torch", "torchvision"}
+
+
+def test_a_run_begins_without_what_takes_seconds_and_may_not_be_needed() -> None:
+    """torchvision imports torch's compiler, and curves are drawn at the end: a plan or a prediction often needs neither."""
+    paths, loaded, left = {f"tlkit.{name_of(path)}": path for path in MODULES}, set[str](), {"tlkit.run.executor"}
+    while left:
+        loaded |= left
+        left = set().union(*(imported_at_once(paths[name]) for name in left if name in paths)) - loaded
+    assert "tlkit.engine.row_keys" in loaded
+    assert not {name.partition(".")[0] for name in loaded} & {"torchvision", "matplotlib"}
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=name_of)

@@ -6,6 +6,7 @@ The rule: a container's limits count as much as the machine's, and the least of 
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import os
 import platform
@@ -31,6 +32,9 @@ _NO_MEMORY = re.compile("out of memory|can't allocate memory|ALLOC_FAILED|ALLOCA
 # malloc.h, and what glibc's malloc.c has by itself: blocks from mmap at most, and the largest that it makes its threshold
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _MMAP_MAX, _MMAP_THRESHOLD = 65536, 32 << 20
+# Containers, such as lists, that are made between two looks of Python's garbage collector, which has 700. Importing torch makes 500,000 that stay;
+# a run leaves some 100 an epoch in cycles, and no tensor.
+_BETWEEN_LOOKS = 20_000
 
 
 @cache
@@ -161,6 +165,11 @@ def let_threads_sleep() -> None:
 def let_cublas_repeat() -> None:
     """Let cuBLAS give the same bits every time. Before torch is loaded; what is set counts."""
     os.environ.setdefault(CUBLAS, CUBLAS_REPEATS[0])
+
+
+def collect_rarely() -> None:
+    """Let Python's garbage collector look for cycles rarely, in the whole process: only a program that is tlkit alone calls it."""
+    gc.set_threshold(_BETWEEN_LOOKS, *gc.get_threshold()[1:])
 
 
 class _Blocks:

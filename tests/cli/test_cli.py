@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit codes, where words go, and never a traceback."""
 
+import gc
 import json
 import os
 import re
@@ -41,6 +42,16 @@ print("heavy", [name for name in ("torch", "torchvision", "sklearn", "scipy", "m
     ended = [line for line in done.stdout.splitlines() if line.startswith("ended")]
     assert ended == [f"ended {int(command[-1] == 'wrong.toml')} {' '.join(command)}" for command in WITHOUT_TORCH], done.stderr
     assert done.stdout.splitlines()[-1] == "heavy []"
+
+
+def test_garbage_is_collected_rarely(run: Cli) -> None:
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700, 10, 10)
+        run("schema")
+        assert gc.get_threshold() == (20_000, 10, 10)
+    finally:
+        gc.set_threshold(*before)
 
 
 # ---- usage

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tlkit_toy
 import torch
+import torchvision
 from torch import Tensor, nn
 from toy_training import CPU, training
 
@@ -153,6 +154,15 @@ def test_the_version_of_a_librarys_layers_is_in_the_key(monkeypatch: pytest.Monk
     before = of(("act", layers.Swish()))
     monkeypatch.setattr(timm, "__version__", "0.0.1")
     assert of(("act", layers.Swish())) != before
+
+
+def test_torchvisions_version_is_read_without_importing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = row_keys.versions()["torchvision"]
+    assert version == torchvision.__version__
+    row_keys._torchvision.cache_clear()
+    monkeypatch.delitem(sys.modules, "torchvision")
+    assert row_keys.versions()["torchvision"] == version
+    assert "torchvision" not in sys.modules
 
 
 def fragile() -> Network:

@@ -88,6 +88,7 @@ def main() -> NoReturn:
     machine.let_threads_sleep()
     machine.let_cublas_repeat()
     machine.keep_blocks()
+    machine.collect_rarely()
     console.open_()
     try:
         with command_line():

@@ -9,17 +9,19 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
-from importlib import metadata
+from importlib import metadata, util
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL
 import torch
-import torchvision
 from PIL import ImageFile, features
 from pydantic import BaseModel
 from torch import Tensor, nn
@@ -42,13 +44,27 @@ _DECODING = ("tlkit.engine.images.bands", "tlkit.engine.images.levels", "tlkit.s
 # Libraries that decode files for Pillow, as PIL.features names them: a system's own may be another than Pillow was made with, and
 # two versions of libjpeg decode a file to slightly different pixels.
 _MATMUL_PRECISION = {"none": "highest", "ieee": "highest", "tf32": "high", "bf16": "medium"}  # torch's two words for the same
+_VERSION = re.compile(r"^__version__ = '(.+)'$", re.MULTILINE)  # torchvision/version.py, which its setup.py writes
 _CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "webp", "avif", "zlib")
 
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on; Pillow's and numpy's are in every picture."""
-    found = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__}
+    found = {"python": platform.python_version(), "torch": torch.__version__, "torchvision": _torchvision()}
     return {"tlkit": tlkit.__version__, **found, "numpy": np.__version__, "pillow": PIL.__version__}
+
+
+@cache
+def _torchvision() -> str:
+    """Return torchvision's version, read from its file: importing it imports torch's compiler, 1.3 seconds of a processor."""
+    found = util.find_spec("torchvision")
+    if "torchvision" not in sys.modules and found is not None and found.origin is not None:
+        with suppress(OSError):
+            if (said := _VERSION.search(Path(found.origin).with_name("version.py").read_text(encoding="utf-8"))) is not None:
+                return said[1]
+    import torchvision
+
+    return str(torchvision.__version__)
 
 
 def machine(device: torch.device) -> dict[str, str | int]:

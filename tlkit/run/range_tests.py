@@ -20,7 +20,6 @@ from tlkit.plans.resolved import Resolved
 from tlkit.recipe import maps
 from tlkit.record import range_tests
 from tlkit.record.range_tests import RangeTest
-from tlkit.reports import rate_curves
 from tlkit.run import failures
 from tlkit.run.preparation import Prepared
 
@@ -185,6 +184,8 @@ def keep(folder: Path, tests: Iterable[RangeTest]) -> None:
     Raises:
         RunFailed: the folder cannot be written.
     """
+    from tlkit.reports import rate_curves  # matplotlib, which nothing else of a run needs before its end
+
     try:
         rate_curves.write(folder / range_tests.PICTURE, range_tests.keep(folder, tests))
     except OSError as error:
