@@ -186,6 +186,9 @@ def _memory() -> Iterator[sqlite3.Connection | None]:
             folder = cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
             memory = stack.enter_context(contextlib.closing(sqlite3.connect(folder / HASHES, timeout=5)))
+            # Waiting for the disk would take more than many a file's hash, and nothing but a power failure can tell: a row that such a
+            # failure damages has a wrong checksum, and a damaged database is begun anew.
+            memory.execute("pragma synchronous = off")
             _make_table(memory)
         except (OSError, sqlite3.Error, TlkitError) as error:
             _drop_damaged(error)
