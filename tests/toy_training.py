@@ -57,6 +57,18 @@ def training(
     return Training(prepared, fit.network, fit)
 
 
+def shared(folder: Path, *settings: str) -> Training:
+    """Prepare a run of the toy recipe in a folder, for all tests of a module: they change nothing of it."""
+    import pytest  # here, since processes that tests start import this module too
+    from conftest import TOY_RECIPE
+
+    recipe = folder / "toy.toml"
+    recipe.write_text(TOY_RECIPE)
+    with pytest.MonkeyPatch.context() as patch:  # a test's own folders are not set yet
+        patch.setenv("TLKIT_CACHE", str(folder / "cache"))
+        return training(recipe, *settings)
+
+
 def ends_with_the_same_bits(recipe: Path, *settings: str) -> None:
     """Assert that a run of two epochs that is continued within the second ends as one that never stopped."""
     whole = training(recipe, *settings).fit

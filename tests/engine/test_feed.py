@@ -491,23 +491,6 @@ def test_only_an_image_that_changed_is_computed_again(toy_recipe: Path) -> None:
     assert torch.equal(next(feed._rows[id(train)].batches(changed, 0, CPU, len(changed))), right)
 
 
-AUGMENTED = {
-    "an option": ['data.augment=[{name="hflip", p=0.6}, "random_crop"]', "data.augment_views=2"],
-    "the order": ['data.augment=["random_crop", "hflip"]', "data.augment_views=2"],
-    "another": ['data.augment=["hflip", "random_crop", "color_jitter"]', "data.augment_views=2"],
-    "none": ["data.augment=[]"],
-}
-
-
-@pytest.mark.parametrize("views", AUGMENTED.values(), ids=AUGMENTED)
-def test_rows_of_another_augmentation_are_never_read(toy_recipe: Path, views: list[str], computed: Computed) -> None:
-    spared(toy_recipe, 'data.augment=["hflip", "random_crop"]', "data.augment_views=2")
-    assert computed.take() == 2 * TRAIN + HELD_OUT
-    other = spared(toy_recipe, *views)
-    assert computed.take() == (2 if len(views) > 1 else 1) * TRAIN
-    assert_same(spared(toy_recipe, *views, **NOT_STORED), other)
-
-
 def test_fewer_views_are_among_the_stored(toy_recipe: Path, computed: Computed) -> None:
     augment = 'data.augment=["hflip", "random_crop"]'
     spared(toy_recipe, augment, "data.augment_views=2")
@@ -594,13 +577,3 @@ def test_what_was_computed_before_an_interruption_is_kept(
     assert 0 < done < TRAIN + HELD_OUT
     assert_same(outcome(toy_recipe, *settings), right)
     assert computed.take() == TRAIN * (2 if views else 1) + HELD_OUT - done
-
-
-def test_filling_is_told_image_by_image(toy_recipe: Path) -> None:
-    told: list[tuple[int, int]] = []
-    mine = training(toy_recipe, *CASES["last stage"], *VIEWS, change=planned())
-    mine.fit._observer.storing = lambda done, total: told.append((done, total))
-    mine.fit._feed_of(1)
-    assert told[:12] == [(done, 144) for done in range(12, 145, 12)]
-    assert [total for _, total in told[12:]] == [8] + [40] * 4
-    assert told[-1] == (40, 40)
