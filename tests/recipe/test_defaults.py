@@ -165,8 +165,9 @@ def digest(settings: str = "") -> str:
 def test_digest_is_of_the_version_the_differences_and_the_content() -> None:
     made = parsing.build({"format": 1, "name": "x", **BARE, "schedule": {"epochs": 3}}, where="r").arms["main"]
     arm = '"arm":{"backbone":{"name":"toy"},"data":{"name":"synthetic"},"schedule":{"epochs":3}}'
-    text = f'{{{arm},"content":{{"data":"1","weights":"2"}},"version":2}}'
-    assert digest_of(made, {"weights": "2", "data": "1"}) == hashlib.sha256(text.encode()).hexdigest()
+    content, version = '"content":{"data":"1","weights":"2"}', '"version":2'
+    for folds, text in ((None, f"{{{arm},{content},{version}}}"), (5, f'{{{arm},{content},"folds":5,{version}}}')):
+        assert digest_of(made, {"weights": "2", "data": "1"}, folds=folds) == hashlib.sha256(text.encode()).hexdigest()
 
 
 SAME = [
@@ -185,6 +186,8 @@ SAME = [
     ("lr_groups.head=1e-2", "lr_groups.head={lr=0.01}"),
     ('head.kind="mlp"', 'head.kind="mlp"; head.options.widths=[256]'),
     ('also.b.name="folder"', 'also.b={name="folder", options={path="there", test_fraction=0.2}}'),
+    ('data={name="folder"}', 'data={name="folder", options={path="there"}}'),
+    ('data.unlabelled.name="folder"', 'data.unlabelled={name="folder", options={path="there"}}'),
 ]  # fmt: skip
 OTHER = [
     'precision="float32"', 'head.kind="mlp"', "head.options.dropout=0.5", 'head.kind="conv"', "data.split.validation=0.2",
@@ -213,6 +216,25 @@ def test_optional_table_that_is_given_differs_from_none() -> None:
     assert digest("loss.class_weights={}") != digest()
 
 
+def test_what_differs_in_the_optional_tables_of_an_arm_is_all_that_counts() -> None:
+    usual = {"name": "folder", "options": {"path": "here", "test_fraction": 0.2}}
+    mirrored = [{"name": "hflip", "p": 0.5}]
+    given: dict[str, Any] = {
+        "backbone": {**BARE["backbone"], "input": {"range": 1.0}},
+        "data": {**BARE["data"], "unlabelled": {**usual, "threshold": 0.95, "weight": 0.5, "second_view": mirrored}},
+        "also": {"b": {**usual, "split": {"per_class": 3}}, "c": usual},
+        "adapt": {"target": "b", "method": "cdan", "options": {"width": 256, "entropy": False}, "second_view": mirrored},
+    }
+    arm = Arm.model_validate(given)
+    others = {"name": "folder", "options": {"path": "here"}}
+    assert defaults.differences(arm.model_dump(mode="json")) == {
+        "backbone": {**BARE["backbone"], "input": {"range": 1.0}},
+        "data": {**BARE["data"], "unlabelled": {**others, "weight": 0.5, "second_view": [{"name": "hflip"}]}},
+        "also": {"b": {**others, "split": {"per_class": 3}}, "c": others},
+        "adapt": {"target": "b", "method": "cdan", "options": {"entropy": False}, "second_view": [{"name": "hflip"}]},
+    }
+
+
 def test_name_seeds_and_baseline_of_a_recipe_are_in_no_digest() -> None:
     assert digest("name=other; seeds=[3, 4]; baseline=main") == digest()
 
@@ -230,6 +252,14 @@ def test_version_is_part_of_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     before = digest()
     monkeypatch.setattr(defaults, "VERSION", 3)
     assert digest() != before
+
+
+def test_members_of_a_family_have_the_defaults_of_the_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "BACKBONE_OPTIONS", {"tiny": {"width": 8}})
+    for name in ("tiny", "tiny:b0"):
+        arm = Arm.model_validate({**BARE, "backbone": {"name": name, "weights": "none", "options": {"width": 8, "depth": 2}}})
+        found = defaults.differences(arm.model_dump(mode="json"))
+        assert found["backbone"] == {"name": name, "weights": "none", "options": {"depth": 2}}
 
 
 class _Narrow(Options):

@@ -28,6 +28,11 @@ def test_decay_slows_each_stage_before_the_last() -> None:
 def test_range_is_geometric_over_the_stages() -> None:
     made, _ = expanded(arm(lr_groups={"backbone": {"from": 1e-5, "to": 1e-3}}), STAGES)
     assert made.lr_groups == {"stem": 1e-5, "layer1": pytest.approx(1e-4, rel=1e-12), "layer2": 1e-3}
+    made, _ = expanded(
+        arm(lr_groups={"backbone": {"from": 1e-5, "to": 1e-1, "momentum": 0.5}}), {**STAGES, "a": (), "b": ("b",)}
+    )
+    rates = {"stem": 1e-5, "layer1": 1e-4, "layer2": 1e-3, "b": 1e-1}
+    assert made.lr_groups == {name: Rate(lr=rate, momentum=0.5) for name, rate in rates.items()}, "a has no parameters"
     one, _ = expanded(arm(lr_groups={"backbone": {"from": 1e-5, "to": 1e-3}}), {"stem": ("conv1",)})
     assert one.lr_groups == {"stem": 1e-3}
 
@@ -53,6 +58,25 @@ def test_frozen_stage_gets_no_rate_unless_a_part_of_it_trains() -> None:
     assert (made.lr_groups, notes) == ({}, ("lr_groups.backbone: all of it is frozen",))
 
 
+def test_stage_that_begins_to_train_late_has_a_rate_from_the_start() -> None:
+    tables: dict[str, Any] = {"lr_groups": {"backbone": {"lr": 1.0, "decay": 0.5}}, "freeze": {"stem": {"epochs": 500}}}
+    made, notes = expanded(arm(epochs=1000, **tables), STAGES)
+    assert (made.lr_groups, notes) == ({"stem": 0.25, "layer1": 0.5, "layer2": 1.0}, ())
+
+
+def test_rate_stays_above_zero_however_much_it_decays() -> None:
+    made, _ = expanded(arm(lr_groups={"backbone": {"lr": 1.0, "decay": 1e-30}}), STAGES)
+    assert made.lr_groups == {"stem": 1e-38, "layer1": 1e-30, "layer2": 1.0}
+
+
+def test_key_of_the_backbone_that_more_specific_keys_cover_is_said_to_have_no_effect() -> None:
+    tables: dict[str, Any] = {"lr_groups": {"backbone": {"lr": 1.0, "decay": 0.5}}, "freeze": {"backbone": {"gradual": 1}}}
+    own: dict[str, dict[str, Any]] = {"lr_groups": dict.fromkeys(STAGES, 3.0), "freeze": dict.fromkeys(STAGES, False)}
+    made, notes = expanded(arm(**{key: tables[key] | own[key] for key in tables}), STAGES)
+    assert (made.lr_groups, made.freeze) == (own["lr_groups"], own["freeze"])
+    assert notes == tuple(f"{key}.backbone: more specific keys cover all of it" for key in ("freeze", "lr_groups"))
+
+
 def test_gradual_unfreezes_one_more_stage_from_the_last_down() -> None:
     made, notes = expanded(arm(freeze={"backbone": {"gradual": 2}}), STAGES)
     assert (made.freeze, notes) == ({"stem": Until(epochs=6), "layer1": Until(epochs=4), "layer2": Until(epochs=2)}, ())
@@ -67,6 +91,8 @@ def test_stages_that_no_turn_reaches_stay_frozen_and_are_said() -> None:
     made, notes = expanded(arm(epochs=4, freeze={"backbone": {"gradual": 2}}), STAGES)
     assert made.freeze == {"layer2": Until(epochs=2), "layer1": True, "stem": True}
     assert notes == ("freeze.backbone: gradual = 2 does not reach stem, layer1 in 4 epochs: frozen in all of them",)
+    _, notes = expanded(arm(epochs=1, freeze={"backbone": {"gradual": 1}}), {"stem": ("conv1",)})
+    assert notes == ("freeze.backbone: gradual = 1 does not reach stem in 1 epoch: frozen in all of them",)
 
 
 @pytest.mark.parametrize(
