@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -15,6 +16,7 @@ _KINDS = ("log", "float", "int", "values")
 _QUOTED = 'a key of the recipe stands in quotes: "lr_groups.head" = { log = [1e-4, 1e-1] }'
 _FORMS = 'a list of values, or { log = [1e-4, 1e-1] }, { float = [0, 0.5] }, { int = [5, 20] }, { values = ["a", "b"], when = { ... } }'
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
+_LARGEST_INT = 2**53  # the sampler draws whole numbers as floats, which are exact up to here
 
 _Numbers = Annotated[tuple[float, float], Field(strict=False)]
 _Whole = Annotated[tuple[int, int], Field(strict=False)]
@@ -44,6 +46,8 @@ class SpaceEntry(Table):
         low, high = getattr(self, kind)
         if low >= high:
             raise problem(f"{kind} is [{shown(low)}, {shown(high)}]; the smaller number comes first.")
+        if kind == "int" and max(-low, high) > _LARGEST_INT:
+            raise problem(f"int is [{shown(low)}, {shown(high)}]; numbers beyond {_LARGEST_INT} are not drawn exactly.")
         if kind == "log" and low <= 0:
             raise problem(f"log is [{shown(low)}, {shown(high)}]; a logarithmic scale has only numbers above 0.")
         return self
@@ -75,12 +79,11 @@ def _entry(value: object) -> SpaceEntry:
 
 
 def _duration(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return float(value)
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh])\s*", value) if isinstance(value, str) else None
-    if found is None or float(found[1]) == 0:
+    seconds = float(found[1]) * _SECONDS[found[2]] if found is not None else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= sys.float_info.max:
         raise problem(f"is {shown(value)}.", '"90s", "30m" or "2h", or a number of seconds')
-    return float(found[1]) * _SECONDS[found[2]]
+    return float(seconds)
 
 
 Entry = Annotated[SpaceEntry | list[Any], chosen_by(_entry)]
