@@ -167,19 +167,12 @@ def test_ensemble_changes_no_digest(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (['ensemble={members=["a", "c"]}'], 'ensemble.members: there is no arm "c"'),
-        (['ensemble={members=["a"]}'], "two arms or more"),
-        (['ensemble={members=["a", "a"]}'], "the same arm twice"),
-        (["ensemble={members='all'}"], 'ensemble.members: is "all"'),
-        (["ensemble={}"], "ensemble.members: is missing"),
-        ([SEEDS, "seeds=[3]"], "there is one seed"),
-        ([SEEDS, "cross_validation.folds=2"], "each seed tests on images that the others train on"),
         ([SOUP, "arms.b.head.kind='mlp'"], "the weights of a and b are of different networks: head.kind"),
         ([SOUP, "arms.b.head.kind='svm'", "arms.b.lr_groups={}"], "whose svm head is solved"),
         ([ARMS, "arms.b.data.options.test=30"], "a and b do not predict for the same images: data.options"),
     ],
 )
-def test_wrong_ensemble_is_a_message(tmp_path: Path, settings: list[str], words: str) -> None:
+def test_arms_that_cannot_predict_together_are_a_message(tmp_path: Path, settings: list[str], words: str) -> None:
     (tmp_path / "toy.toml").write_text(RECIPE)
     with pytest.raises(RecipeError) as caught:
         resolve.load(tmp_path / "toy.toml", settings, Places())
