@@ -94,11 +94,12 @@ def read(
 
 def follow(asked: Asked, *, device: str, graph: bool, ranks: Ranks) -> Applied:
     """Compute what the first of several processes carries out."""
+    from tlkit.engine.images import being_decoded
     from tlkit.run import executor, together, torch_settings
 
     where = executor.device_of(device)
     searches = together.hear_search(ranks)
-    with machine.kept_blocks, torch_settings.applied(where):
+    with machine.kept_blocks, torch_settings.applied(where), being_decoded.kept():
         together.follow(asked.wanted, ranks=ranks, device=where, graph=graph, verify=asked.verify)
         searching = _searching(asked, _others(asked)) if searches else None
         if searching is not None:
@@ -123,6 +124,7 @@ def carry_out(
             together.tell_jobs(ranks, (), ())
     failures: list[RunFailed | RunLocked] = []
     if there.changes or there.inspects or _lacks_ensembles(there.summary()):
+        from tlkit.engine.images import being_decoded
         from tlkit.engine.ranks.ranks import ALONE
         from tlkit.run import executor, torch_settings
         from tlkit.run.setup import Setup
@@ -144,7 +146,9 @@ def carry_out(
         )
         try:
             place = elsewhere() if elsewhere is not None and there.changes else None
-            with machine.kept_blocks, torch_settings.applied(where), nullcontext() if place is None else place.reached():
+            being_decoded.tell_left(watcher.note)
+            reached = nullcontext() if place is None else place.reached()
+            with machine.kept_blocks, torch_settings.applied(where), being_decoded.kept(), reached:
                 if there.trains or there.inspects:
                     failures += executor.train(
                         asked.wanted, setup, elsewhere=None if place is None else place.carry_out, ranks=ranks or ALONE

@@ -1,4 +1,4 @@
-"""A process that dies while it decodes a picture, as a decoder's fault would end it: the next apply ends with the same bits.
+"""A process that dies while it decodes a picture, as a decoder's fault would end it: the next apply names it, and ends with the same bits.
 
 Pictures are decoded by threads of the run's own process, so there is no other process that could die alone.
 """
@@ -18,7 +18,7 @@ from PIL import Image
 from tlkit import api
 
 DIES = """
-import os, signal, sys
+import ctypes, sys
 from pathlib import Path
 from tlkit import api
 from tlkit.engine.images import decode
@@ -26,7 +26,8 @@ real, seen = decode.decode, []
 def dies(path, **more):
     seen.append(path)
     if len(seen) >= int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
+        print(f"{path} ", end="", flush=True)
+        ctypes.string_at(0)
     return real(path, **more)
 decode.decode = dies
 api.apply(sys.argv[1], runs=sys.argv[2])
@@ -63,9 +64,13 @@ def test_next_apply_ends_with_the_same_bits(recipe: Path, moment: int, monkeypat
         },
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    for name in ("killed", "whole"):
+    assert done.returncode == -signal.SIGSEGV, done.stderr
+    told: dict[str, toy_faults.Notes] = {name: toy_faults.Notes() for name in ("killed", "whole")}
+    for name, notes in told.items():
         monkeypatch.setenv("TLKIT_CACHE", str(folder / name / "cache"))
-        assert not api.apply(recipe, runs=folder / name / "runs").failures
+        assert not api.apply(recipe, runs=folder / name / "runs", observer=notes).failures
+    (line,) = [each for each in told["killed"].told if "pictures being decoded then: " in each]
+    assert set(done.stdout.split()) & set(line.partition("then: ")[2].split(", "))
+    assert told["whole"].told == [each for each in told["killed"].told if each != line]
     assert toy_faults.content(folder / "killed") == toy_faults.content(folder / "whole")
     assert toy_faults.left(folder / "killed") == []

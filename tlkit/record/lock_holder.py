@@ -54,6 +54,10 @@ class Holder:
             return f"{self} gave no sign for {SILENCE:.0f} s"
         if self.boot != machine.boot():
             return f"{self} did not end by itself: the machine was started again since then"
+        return self.killed()
+
+    def killed(self) -> str:
+        """Say that it was killed, and whether this machine's kernel has ended processes since then; the machine was not started again."""
         if killed := machine.killed_for_memory() - self.out_of_memory:
             what = "a process" if killed == 1 else f"{killed} processes"
             return f"{self} was killed; the kernel has ended {what} of this machine since then, because memory ran out"

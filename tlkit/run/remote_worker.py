@@ -15,6 +15,7 @@ import torch
 
 import tlkit
 from tlkit import machine
+from tlkit.engine.images import being_decoded
 from tlkit.engine.ranks.ranks import Ranks
 from tlkit.errors import Interrupted, RunFailed, RunLocked, TlkitError, option
 from tlkit.events import Observer
@@ -139,7 +140,8 @@ def _carry_out(spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str
                 + option("device", "cpu"),
             )
         with (
-            chdir(spec["working"]), joining.joined_where_started() as ranks, machine.kept_blocks, torch_settings.applied(device)
+            chdir(spec["working"]), joining.joined_where_started() as ranks, machine.kept_blocks, torch_settings.applied(device),
+            being_decoded.kept(),
         ):  # fmt: skip
             job, logged = joining.found_alike(
                 ranks, partial(_job, called, plan, spec, kept), lambda found: joining.facts_of((found[0],))
@@ -147,6 +149,7 @@ def _carry_out(spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str
             if ranks.rank:
                 together.follow([job], ranks=ranks, device=device, graph=called.graph, verify=False)
                 return
+            being_decoded.tell_left(observer.note)
             done = finished([job])
             together.tell_jobs(ranks, [job], [] if done else [job])
             if not done:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from tlkit.engine.images import levels
+from tlkit.engine.images import being_decoded, levels
 from tlkit.engine.images.geometry import Geometry, Pixels, fitted
 from tlkit.engine.images.levels import Levels, UnknownRange
 from tlkit.errors import ImageError, option
@@ -136,15 +136,18 @@ def picture(source: stacks.Picture | Pixels, geometry: Geometry, *, digest: byte
 
 def whole(source: stacks.Picture | Pixels, geometry: Geometry, *, digest: bytes | None = None) -> Image.Image | Pixels:
     """Return the image that `picture` brings to size, of bands as an array; the arguments and errors are the same."""
+    if isinstance(source, np.ndarray):
+        return source if geometry.bands is not None else Image.fromarray(np.ascontiguousarray(source))
+    with being_decoded.named(source):
+        return _read(source, geometry, digest)
+
+
+def _read(source: stacks.Picture, geometry: Geometry, digest: bytes | None) -> Image.Image | Pixels:
     if geometry.bands is not None:
-        if isinstance(source, np.ndarray):
-            return source
         if isinstance(source, stacks.Page):
             raise ImageError(f"{source}: is a page of a stack, and the network takes bands.", "a file for each image")
         content = _content(source, digest)
         return band_files.read(Path(source), content, geometry.bands, values=geometry.values, max_pixels=geometry.max_pixels)
-    if isinstance(source, np.ndarray):
-        return Image.fromarray(np.ascontiguousarray(source))
     needed = None if geometry.fit == "canvas" else geometry.resized  # what is on a canvas is a multiple of the file's size
     return decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=needed, white=geometry.white)
 

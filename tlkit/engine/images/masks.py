@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from tlkit.engine import row_keys
-from tlkit.engine.images import extents
+from tlkit.engine.images import being_decoded, extents
 from tlkit.engine.images.geometry import Geometry, Pixels, on_canvas
 from tlkit.engine.images.pictures import Indices, Pictures
 from tlkit.plugin import IGNORED, Split
@@ -87,7 +87,8 @@ def on_its_canvas(split: Split, index: int, geometry: Geometry, *, classes: int,
         DataError: the mask cannot be read, or its picture, on which its size depends.
     """
     size = extents.size_of(extents.source_of(split, index), geometry)
-    mask = mask_files.read(split.targets[index], classes=classes, size=size, ignore=ignore)
+    with being_decoded.named(split.targets[index].path):
+        mask = mask_files.read(split.targets[index], classes=classes, size=size, ignore=ignore)
     factor = extents.factor(split, index, geometry)
     return np.asarray(on_canvas(Image.fromarray(mask), _geometry(geometry), factor))
 

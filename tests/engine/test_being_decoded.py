@@ -1,0 +1,91 @@
+"""Pictures that a process was decoding when it died are told once, by the next that looks; a process that ends leaves nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tlkit import machine
+from tlkit.engine.images import being_decoded
+
+DIES = """
+import os, threading
+from pathlib import Path
+from tlkit.engine.images import being_decoded
+named, both = being_decoded.named, threading.Barrier(2)
+def decode(picture):
+    with named("seen/before.png"):
+        pass
+    with named(picture):
+        both.wait()
+        os._exit(9)
+with being_decoded.kept():
+    threading.Thread(target=decode, args=["b" * 600 + ".png"]).start()
+    decode(Path("a") / "\\udcff.png")
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
+def test_pictures_that_threads_of_a_dead_process_were_decoding_are_told_once(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == 9
+    (left,) = cache.iterdir()
+    content, told = left.read_bytes(), list[str]()
+    being_decoded.tell_left(told.append)
+    (line,) = told
+    holder = json.loads(content[:512].rstrip(b"\0"))
+    assert line.startswith(f"process {holder['process']} on {holder['host']} since ")
+    assert " was killed" in line
+    assert line.endswith(f"; pictures being decoded then: ...{'b' * 504}.png, a/\\xff.png")
+    assert list(cache.iterdir()) == []
+
+    def leave(**changed: object) -> None:
+        left.write_bytes(json.dumps(holder | changed).encode().ljust(512, b"\0") + content[512:])
+        being_decoded.tell_left(told.append)
+
+    leave(host="a container's name before")  # and the same kernel
+    assert len(told) == 2
+    leave(boot="another")  # the power may have failed, so the file may hold anything
+    assert (len(told), list(cache.iterdir())) == (2, [])
+    leave(boot="another", host="far")
+    left.with_name(".decoding-folder").mkdir()
+    left.with_name(".decoding-torn").write_bytes(content[:100])
+    monkeypatch.setattr(machine, "boot", lambda: "")
+    leave(boot="", host="far")
+    assert len(told) == 2, "what another machine's process decodes is its own"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
+def test_living_process_is_not_told_of_and_leaves_nothing_at_its_end(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    with being_decoded.kept(), being_decoded.named("a.png"):
+        being_decoded.tell_left(told.append)
+        (mine,) = cache.iterdir()
+        assert b"a.png\0" in mine.read_bytes()
+        with being_decoded.kept():  # as in a second thread
+            assert list(cache.iterdir()) == [mine]
+        many = [being_decoded.named(f"{number}.png") for number in range(1000)]
+        for each in many:
+            each.__enter__()
+        for each in many:
+            each.__exit__()
+        assert mine.read_bytes().count(b".png\0") < 1000
+    assert (told, list(cache.iterdir())) == ([], [])
+    monkeypatch.setenv("TLKIT_CACHE", str(cache / "not there"))
+    with being_decoded.kept(), being_decoded.named("a.png"):
+        being_decoded.tell_left(told.append)
+    assert (told, list(cache.iterdir())) == ([], [])
+    monkeypatch.setenv("TLKIT_CACHE", str(cache))
+    monkeypatch.setattr(os, "write", lambda handle, content: len(content) - 1)  # a full disk
+    with being_decoded.kept(), being_decoded.named("a.png"):
+        assert list(cache.iterdir()) == []

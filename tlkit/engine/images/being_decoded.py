@@ -1,0 +1,142 @@
+"""Tell which pictures a process was decoding when it died. A crash in a decoder, or the kernel, ends a process without a word.
+
+The rule: each thread writes the picture that it decodes into a place of its own in a mapped file, which costs less than a microsecond, and
+the file goes when the process ends by itself. One that stays is of a process that died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tlkit import files, machine
+from tlkit.errors import TlkitError
+from tlkit.record import lock_holder
+from tlkit.record.lock_holder import Holder
+from tlkit.store import unfinished
+
+_NAME = ".decoding-"  # behind it hexadecimal digits; in the cache folder
+_PLACE = 512  # bytes of who writes the file, and then of each picture's name
+_MORE = 8  # places beside two for each processor: batches of two kinds may be decoded at a time
+
+
+class _Places:
+    """The mapped file of this process.
+
+    Args:
+        file: It, of whole places.
+    """
+
+    def __init__(self, file: mmap.mmap) -> None:
+        self._file = file
+        self._free = deque(range(_PLACE, len(file), _PLACE))
+
+    def begin(self, name: str) -> int:
+        """Write a picture's name; return where, 0 where more threads decode than there are places."""
+        try:
+            at = self._free.pop()
+        except IndexError:
+            return 0
+        content = name.encode(errors="surrogateescape")
+        if len(content) >= _PLACE:
+            content = b"..." + content[4 - _PLACE :]
+        self._file[at : at + len(content) + 1] = content + b"\0"
+        return at
+
+    def end(self, at: int) -> None:
+        """Forget what was written there."""
+        if at:
+            self._file[at] = 0
+            self._free.append(at)
+
+
+_mine: _Places | None = None  # a process has one
+
+
+class named:  # noqa: N801  # it is used as a function; a generator would cost more
+    """Name a picture in the file of this process, if there is one, while it is decoded within the block.
+
+    Args:
+        picture: Its file.
+    """
+
+    __slots__ = ("_at", "_picture", "_places")
+
+    def __init__(self, picture: object) -> None:
+        self._picture, self._places = picture, _mine
+
+    def __enter__(self) -> None:
+        if self._places is not None:
+            self._at = self._places.begin(str(self._picture))
+
+    def __exit__(self, *_: object) -> None:
+        if self._places is not None:
+            self._places.end(self._at)
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Keep what this process decodes in a file within the block, where the cache folder is there and its file system has locks."""
+    global _mine
+    made = None if _mine is not None else _made()
+    if made is None:
+        yield
+        return
+    path, handle, _mine = made
+    try:
+        yield
+    finally:
+        _mine = None
+        with contextlib.suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def tell_left(note: Callable[[str], None]) -> None:
+    """Tell which pictures processes of this machine were decoding when they died, and remove their files."""
+    with contextlib.suppress(OSError, TlkitError):
+        for path in sorted(files.cache_folder().glob(f"{_NAME}*")):
+            _tell(path, note)
+
+
+def _tell(path: Path, note: Callable[[str], None]) -> None:
+    content = path.read_bytes() if path.is_file() else b""
+    holder = lock_holder.parsed(content[:_PLACE].rstrip(b"\0"))
+    if holder is None or not (holder.is_here or _same_start(holder)) or not unfinished.abandoned(path):
+        return
+    path.unlink()
+    names = [content[at : at + _PLACE].partition(b"\0")[0] for at in range(_PLACE, len(content), _PLACE)]
+    pictures = sorted(name.decode(errors="backslashreplace") for name in names if name)
+    if pictures and holder.boot == machine.boot():  # else the power may have failed, and nothing of the file was synced
+        note(f"{holder.killed()}; pictures being decoded then: {', '.join(pictures)}")
+
+
+def _same_start(holder: Holder) -> bool:
+    """Return whether a process was of this machine as it runs now, whatever its container was called."""
+    return holder.boot == machine.boot() != ""
+
+
+def _made() -> tuple[Path, int, _Places] | None:
+    """Make the file of this process, and lock it; None where that cannot be."""
+    try:
+        path = files.cache_folder() / f"{_NAME}{secrets.token_hex(4)}"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    except (OSError, TlkitError):
+        return None
+    try:
+        unfinished.lock(handle)
+        head = lock_holder.text(lock_holder.this()).encode().ljust(_PLACE, b"\0")
+        content = head + bytes(_PLACE * (2 * machine.processors() + _MORE))
+        if os.write(handle, content) == len(content):  # a full disk is met here, and not where a thread writes into the mapping
+            return path, handle, _Places(mmap.mmap(handle, len(content)))
+    except OSError:
+        pass
+    with contextlib.suppress(OSError):
+        path.unlink()
+    os.close(handle)
+    return None
