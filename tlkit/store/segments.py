@@ -156,9 +156,7 @@ def map_(segment: Segment, *, shape: tuple[int, ...], dtype: np.dtype[np.generic
     stat, mapped = mapping.content(segment.path)
     numbers = math.prod(shape)
     count = len(mapped) // (dtype.itemsize * numbers)
-    segment.rows = (
-        np.frombuffer(mapped, dtype, count * numbers).reshape(count, *shape) if count else np.empty((0, *shape), dtype)
-    )
+    segment.rows = np.frombuffer(mapped, dtype, count * numbers).reshape(count, *shape)
     return np.array([stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino & _ALL, time.time_ns()], _STATE)
 
 
