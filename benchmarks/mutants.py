@@ -3,13 +3,15 @@
     python -m benchmarks.mutants plans/schedule tests/plans/test_schedule.py     # goes on where it was stopped
 
 mutmut makes the mutants. `mutmut run` tries each on every test that passes through its function, thousands for a function that each training step
-calls, in no order; here a process that has imported and collected the module's own tests once is forked for each mutant. Results lie in
-build/mutants; they count as long as the module and its tests stay as they are. Functions with a decorator have no mutants.
+calls, in no order; here a process that has imported and collected the module's own tests once is forked for each mutant, and runs those that
+call its function, the quickest first. Results lie in build/mutants; they count as long as the module and its tests stay as they are. Functions
+with a decorator have no mutants.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import os
@@ -18,13 +20,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "mutants"
 _OPTIONS = (
-    "-x",
     "-q",
     "-p",
     "no:cacheprovider",
@@ -34,10 +39,10 @@ _OPTIONS = (
     "addopts=",
     "-m",
     "not slow and not cuda",
-    "--tb=no",
+    "--tb=native",
 )
-_FAILED = 1  # pytest's exit code where a test failed; all others but 0 say that it could not try
-_Results = dict[str, int]  # of each mutant, pytest's exit code, negative where it was killed
+_FAILED = 1  # the exit code of a process in which a test failed; 0 where none did
+_Results = dict[str, int]  # of each mutant, the exit code of its process, negative where it was killed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,31 +50,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__.splitlines()[0])
     parser.add_argument("module", help='below tlkit, "plans/schedule"')
     parser.add_argument("tests", nargs="+", help="its own tests")
+    parser.add_argument("-k", default="", metavar="WORDS", help="only some of them, as pytest selects them: 'not whatever'")
     options = parser.parse_args(arguments)
     name, file = f"tlkit.{options.module.replace('/', '.')}", f"tlkit/{options.module}.py"
     tree, record = BUILD / name / "tree", BUILD / name / "results.json"
     mutants = _prepare(tree, file, name)
-    tried = content([file, *options.tests])
-    results = recall(record, tried)
+    tried = content([file, *options.tests]) + options.k
+    trials = _Trials(mutants, recall(record, tried), lambda codes: _keep(record, tried, codes))
     os.chdir(tree)
     sys.path[:0] = [str(tree), str(tree / "plugins")]
     import pytest
     from mutmut.mutation.trampoline import set_mutant_under_test
 
     set_mutant_under_test("")
-    if pytest.main([*_OPTIONS, *options.tests]):  # and everything is imported
-        print(f"{name}: its tests fail without a change")
+    if pytest.main([*_OPTIONS, "-k", options.k, *options.tests], plugins=[trials]):
+        print(f"{name}: its tests fail without a change, perhaps only where they run a second time in a process")
         return 1
-    began = time.monotonic()
-    if _tested("", options.tests, seconds=3600):
-        print(f"{name}: its tests fail without a change where they run a second time in a process")
-        return 1
-    limit = 30 + int(20 * (time.monotonic() - began))
-    for mutant in mutants:
-        if mutant not in results:
-            results[mutant] = _tested(mutant, options.tests, seconds=limit)
-            record.write_text(json.dumps({"of": tried, "codes": results}, indent=1))
-    print(summary(name, results))
+    print(summary(name, trials.results))
     return 0
 
 
@@ -89,11 +86,9 @@ def recall(record: Path, tried: str) -> _Results:
 
 
 def summary(name: str, results: _Results) -> str:
-    """Return how many mutants the tests killed, which they did not, and on which they could not be tried."""
+    """Return how many mutants the tests killed, and which they did not."""
     survivors = [mutant for mutant, code in results.items() if code == 0]
-    untried = [f"{mutant}: pytest ended with {code}" for mutant, code in results.items() if code > _FAILED]
-    killed = len(results) - len(survivors) - len(untried)
-    return "\n  ".join([f"{name}: {killed} of {len(results)} killed", *survivors, *untried])
+    return "\n  ".join([f"{name}: {len(results) - len(survivors)} of {len(results)} killed", *survivors])
 
 
 def _prepare(tree: Path, file: str, name: str) -> list[str]:
@@ -111,9 +106,65 @@ def _prepare(tree: Path, file: str, name: str) -> list[str]:
     return [f"{name}.{mutant}" for mutant in made.mutant_names]
 
 
-def _tested(mutant: str, tests: Sequence[str], *, seconds: int) -> int:
-    """Run tests on a mutant in a forked process; return pytest's exit code, negative where it was killed."""
+def _keep(record: Path, tried: str, codes: _Results) -> None:
+    record.write_text(json.dumps({"of": tried, "codes": codes}, indent=1))
+
+
+class _Trials:
+    """A plugin of pytest that tries each mutant on the collected tests instead of running them once."""
+
+    def __init__(self, mutants: Sequence[str], results: _Results, keep: Callable[[_Results], None]) -> None:
+        self.results = results
+        self._mutants, self._keep = mutants, keep
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Try each mutant without a result; the exit code of pytest says whether the tests pass without a change."""
+        if session.testsfailed:
+            return None  # pytest says what could not be collected
+        calls = _calls(session)
+        if session.testsfailed:
+            return True
+        gc.freeze()
+        began = time.monotonic()
+        if _tested("", session, session.items, seconds=3600):
+            session.testsfailed = 1
+            return True
+        limit = 30 + int(20 * (time.monotonic() - began))
+        for mutant in self._mutants:
+            if mutant not in self.results:
+                self.results[mutant] = _tested(mutant, session, calls.get(mutant.rpartition("__mutmut_")[0], []), seconds=limit)
+                self._keep(self.results)
+        return True
+
+
+def _calls(session: pytest.Session) -> dict[str, list[pytest.Item]]:
+    """Run the tests without a change, and return those that call each function, the quickest first."""
     import pytest
+    from mutmut.mutation.trampoline import set_mutant_under_test
+
+    called: dict[str, list[tuple[float, int]]] = {}
+    hits: set[str] = set()
+    set_mutant_under_test("stats")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mutmut.mutation.trampoline.record_trampoline_hit", lambda name, caller=None: hits.add(name))
+        for index in range(len(session.items)):
+            hits.clear()
+            began = time.process_time()
+            _run(session, session.items[index : index + 2])
+            for each in hits:
+                called.setdefault(each, []).append((time.process_time() - began, index))
+    set_mutant_under_test("")
+    return {name: [session.items[index] for _, index in sorted(found)] for name, found in called.items()}
+
+
+def _run(session: pytest.Session, pair: Sequence[pytest.Item]) -> None:
+    """Run the first of two tests, which keeps the fixtures that the second needs."""
+    item, following = pair[0], pair[1] if len(pair) > 1 else None
+    session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+
+
+def _tested(mutant: str, session: pytest.Session, items: Sequence[pytest.Item], *, seconds: int) -> int:
+    """Run tests on a mutant in a forked process, up to the first that fails; return 0, 1, or a negative number where it was killed."""
     from mutmut.mutation.trampoline import set_mutant_under_test
 
     process = os.fork()
@@ -123,7 +174,14 @@ def _tested(mutant: str, tests: Sequence[str], *, seconds: int) -> int:
         os.dup2(nowhere, 2)
         set_mutant_under_test(mutant)
         signal.alarm(seconds)  # a mutant that never ends is killed, and counts as killed
-        os._exit(int(pytest.main([*_OPTIONS, *tests])))
+        for index in range(len(items)):
+            try:
+                _run(session, items[index : index + 2])
+            except BaseException:  # what ends pytest itself
+                os._exit(_FAILED)
+            if session.testsfailed:
+                os._exit(_FAILED)
+        os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 

