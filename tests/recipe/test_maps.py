@@ -111,6 +111,43 @@ def test_most_specific_key_wins(keys: list[str], name: str, winner: str | None) 
         assert maps.winner(order, Parameter(name, NAMES[name]), ORDER) == winner
 
 
+def test_stage_wins_over_backbone_whatever_it_is_called() -> None:
+    assert maps.winner(["backbone", "a"], Parameter("conv.weight", "a"), ["a"]) == "a"
+    assert maps.winner(["a", "a.0"], Parameter("a.0.weight", "b"), ["a", "b"]) == "a.0"  # the stage a has none of it
+
+
+@pytest.mark.parametrize("beside", [Parameter("aux1.fc.weight", "head.aux"), Parameter("head.domain.weight", "head.domain")])
+def test_key_head_covers_what_stands_beside_it_unless_that_has_a_key_of_its_own(beside: Parameter) -> None:
+    own, module = beside.stage, beside.name.removesuffix(".weight")
+    for keys, key in (
+        (["backbone", "head"], "head"),
+        (["head", own], own),
+        ([own, "backbone"], own),
+        (["backbone", "stem", {"head.aux": "head.domain", "head.domain": "head.aux"}[own]], None),
+        (["head", own, "aux1.fc" if own == "head.aux" else "head.domain.weight"], module if own == "head.aux" else beside.name),
+    ):
+        assert maps.winner(keys, beside, ORDER) == maps.winner(keys[::-1], beside, ORDER) == key
+    assert maps.winner([own], Parameter("head.0.weight", "head"), ORDER) is None
+
+
+def test_auxiliary_classifier_begins_with_the_first_stage_that_it_reads_from() -> None:
+    aux = [Parameter(f"aux{number}.fc.weight", "head.aux") for number in range(4)]
+    depths = {"aux0": 1, "aux1": 2, "aux2": 3}
+
+    def begins(**freeze: bool | Until) -> list[int | None]:
+        keys = {key.replace("_", "."): value for key, value in freeze.items()}
+        divided = divide([*PARAMETERS, *aux], ORDER, keys, {}, epochs=9, aux_depths=depths)
+        assert [owned.parameter for owned in divided.parameters] == [*PARAMETERS, *aux]
+        assert {owned.trains_from for owned in divided.parameters if owned.parameter.stage == "head"} == {0}
+        return [owned.trains_from for owned in divided.parameters if owned.parameter.stage == "head.aux"]
+
+    thawed: dict[str, bool | Until] = {"stem": True, "features": Until(epochs=4), "layer1": Until(epochs=2)}
+    assert begins() == [0, 0, 0, None]  # the last one reads from no stage
+    assert begins(**thawed) == [None, 4, 2, None]
+    assert begins(**thawed, head_aux=Until(epochs=3)) == [None, 4, 3, None]
+    assert begins(**thawed, head_aux=True) == [None, None, None, None]
+
+
 def test_frozen_says_whether_and_the_rate_how_fast_and_neither_implies_the_other() -> None:
     divided = divide(PARAMETERS, ORDER, {"stem": True}, {"backbone": 1.0}, epochs=2)
     stem = [owned for owned in divided.parameters if owned.parameter.stage == "stem"]
@@ -138,35 +175,99 @@ def said(freeze: Mapping[str, bool | Until], rates: Mapping[str, float | Rate], 
     return [str(each) for each in maps.problems(divided, stages=ORDER, freeze=freeze, rates=rates, backbone="net")]
 
 
+def said_of(
+    parameters: Sequence[Parameter],
+    stages: Sequence[str],
+    freeze: Mapping[str, bool | Until],
+    rates: Mapping[str, float | Rate],
+    *,
+    epochs: int = 4,
+    tensors: bool = True,
+) -> list[str]:
+    divided = divide(parameters, stages, freeze, rates, epochs=epochs, aux_depths={"aux1": 1})
+    found = maps.problems(divided, stages=stages, freeze=freeze, rates=rates, backbone="net", tensors=tensors)
+    return [str(each) for each in found]
+
+
 def test_right_maps_have_no_problem() -> None:
     assert said({"stem": True}, {"features": 1.0, "layer1": 1.0, "head": 1.0}) == []
 
 
-def test_stages_that_train_without_a_rate_are_said_once_with_their_tensors() -> None:
-    (found,) = said({"features": Until(epochs=1)}, {"layer1.0": 1.0, "head": 1.0})
-    assert found.partition("\n")[0] == "lr_groups: stem, features, layer1 train but have no rate (8 tensors)."
-    assert "lr_groups.backbone = 1e-3" in found
-    assert "freeze.stem = true, freeze.features = true, freeze.layer1 = true" in found
+STEM_ALONE = (
+    "lr_groups: stem trains but has no rate (3 tensors).\n"
+    "  give it one, lr_groups.stem = 1e-3, or freeze it, freeze.stem = true"
+)
+SEVERAL = (
+    "lr_groups: stem, features, layer1 train but have no rate (8 tensors).\n"
+    "  give them one, lr_groups.backbone = 1e-3\n"
+    "  or freeze them, freeze.stem = true, freeze.features = true, freeze.layer1 = true"
+)
+BACKBONE_ALONE = (
+    "lr_groups: backbone trains but has no rate (10 tensors).\n"
+    "  give it one, lr_groups.backbone = 1e-3, or freeze it, freeze.backbone = true"
+)
+BACKBONE_AND_HEAD = (
+    "lr_groups: backbone, head train but have no rate (13 tensors).\n"
+    "  give them one, lr_groups.backbone = 1e-3 and lr_groups.head = 1e-3\n"
+    "  or freeze them, freeze.backbone = true, freeze.head = true"
+)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "rates", "expected"),
+    [
+        ({}, {"features": 1.0, "layer1": 1.0, "head": 1.0}, STEM_ALONE),
+        ({"features": Until(epochs=1)}, {"layer1.0": 1.0, "head": 1.0}, SEVERAL),
+        ({}, {"head": 1.0}, BACKBONE_ALONE),
+        ({}, {"head.0": 1.0, "head.2": 1.0}, BACKBONE_ALONE),
+        ({}, {}, BACKBONE_AND_HEAD),
+    ],
+)
+def test_what_trains_without_a_rate_is_said_once_with_its_tensors(
+    freeze: dict[str, bool | Until], rates: dict[str, float | Rate], expected: str
+) -> None:
+    assert said(freeze, rates) == [expected]
+
+
+def test_a_backbone_of_one_stage_is_called_by_the_name_of_the_stage() -> None:
+    parameters = [Parameter("conv1.weight", "trunk"), Parameter("head.weight", "head")]
+    (found,) = said_of(parameters, ["trunk"], {}, {"head": 1.0})
+    assert found.startswith("lr_groups: trunk trains but has no rate (1 tensors).")
+    (found,) = said_of([Parameter("conv2.weight", "top"), *parameters], ["trunk", "top"], {}, {"head": 1.0})
+    assert found.startswith("lr_groups: backbone trains but has no rate (2 tensors).")
+
+
+def test_parts_beside_the_head_without_a_rate_are_said_with_keys_that_toml_takes() -> None:
+    aux, domain = Parameter("aux1.fc.weight", "head.aux"), Parameter("head.domain.weight", "head.domain")
+    assert said_of([*PARAMETERS, aux, domain], ORDER, {}, {"backbone": 1.0}) == [
+        "lr_groups: head, head.aux, head.domain train but have no rate (5 tensors).\n"
+        '  give them one, lr_groups.head = 1e-3 and lr_groups."head.aux" = 1e-3 and lr_groups."head.domain" = 1e-3\n'
+        '  or freeze them, freeze.head = true, freeze."head.aux" = true, freeze."head.domain" = true'
+    ]
+    assert said_of([*PARAMETERS, aux], ORDER, {}, {"backbone": 1.0, "head.0": 1.0, "head.2": 1.0}) == [
+        "lr_groups: head.aux trains but has no rate (1 tensors).\n"
+        '  give it one, lr_groups."head.aux" = 1e-3, or freeze it, freeze."head.aux" = true'
+    ]
 
 
 def test_keys_of_another_backbones_stages_are_said_once() -> None:
-    (found,) = said({"layer7": True}, {"layer9": 1.0, "fc": 1.0, "backbone": 1.0, "head": 1.0})
-    assert found.startswith("freeze.layer7, lr_groups.layer9, lr_groups.fc: net has no stages of these names.")
-    assert "stages: stem, features, layer1" in found
-
-
-def test_backbone_without_any_rate_is_said_once() -> None:
-    (found,) = said({}, {"head": 1.0})
-    assert found.startswith("lr_groups: backbone trains but has no rate (10 tensors).")
-    assert "lr_groups.backbone = 1e-3" in found
+    rates = {"layer9": 1.0, "fc": 1.0, "backbone": 1.0, "head": 1.0}
+    assert said({"layer7": True}, rates) == [
+        "freeze.layer7, lr_groups.layer9, lr_groups.fc: net has no stages of these names.\n"
+        "  stages: stem, features, layer1\n"
+        "  the key backbone covers all of them"
+    ]
+    assert len(said({"layer7": True}, {key: rates[key] for key in ("fc", "backbone", "head")})) == 2, "two are said one by one"
+    assert len(said({"layer7": True, "a.b": True}, rates)) == 4, "a module path says nothing of another backbone"
 
 
 def test_path_above_several_stages_is_refused() -> None:
     parameters = [Parameter("blocks.0.weight", "early"), Parameter("blocks.1.weight", "late"), Parameter("head.weight", "head")]
-    freeze, rates = {"blocks": True}, {"head": 1.0}
-    divided = divide(parameters, ["early", "late"], freeze, rates, epochs=1)
-    (found,) = maps.problems(divided, stages=["early", "late"], freeze=freeze, rates=rates, backbone="net")
-    assert found.problem == "freeze.blocks: covers several stages: early, late."
+    assert said_of(parameters, ["early", "late"], {"blocks": True}, {"head": 1.0}) == [
+        "freeze.blocks: covers several stages: early, late.\n  give each stage a key of its own"
+    ]
+    beside = [Parameter("conv.weight", "early"), Parameter("head.weight", "head"), Parameter("aux1.weight", "head.aux")]
+    assert said_of(beside, ["early"], {"head": Until(epochs=1)}, {"backbone": 1.0, "head": 1.0}) == []
 
 
 def test_what_never_trains_needs_no_rate() -> None:
@@ -174,28 +275,47 @@ def test_what_never_trains_needs_no_rate() -> None:
     assert len(said({"backbone": True, "layer1": Until(epochs=4)}, {"head": 1.0}, epochs=5)) == 1
 
 
+LISTED = "stages: stem, features, layer1"
+
+
 @pytest.mark.parametrize("table", ["freeze", "lr_groups"])
 @pytest.mark.parametrize(
-    ("key", "words"),
+    ("key", "expected"),
     [
-        ("layr1", [": net has no stage", 'did you mean "layer1"?', "stages: stem, features, layer1"]),
-        ("features.2", ["owns no parameter of net", 'did you mean "features.1"?']),
-        ("layer1.0.conv2", ["owns no parameter of net", 'did you mean "layer1.0.conv1"?']),
-        ("conv1.", ["owns no parameter of net"]),
-        ("zzz", ['net has no stage "zzz"', "stages: stem, features, layer1"]),
-        ("", ['net has no stage ""']),
+        ("layr1", ['layr1: net has no stage "layr1".', LISTED, 'did you mean "layer1"?']),
+        ("features.2", ['"features.2": owns no parameter of net.', LISTED, 'did you mean "features.1"?']),
+        ("layer1.0.conv2", ['"layer1.0.conv2": owns no parameter of net.', LISTED, 'did you mean "layer1.0.conv1"?']),
+        ("conv1.", ['"conv1.": owns no parameter of net.', LISTED, 'did you mean "conv1"?']),
+        ("haed", ['haed: net has no stage "haed".', LISTED, 'did you mean "head"?']),
+        ("backbon", ['backbon: net has no stage "backbon".', LISTED, 'did you mean "backbone"?']),
+        ("zzz", ['zzz: net has no stage "zzz".', LISTED]),
+        ("", ['"": net has no stage "".', LISTED]),
     ],
 )
-def test_key_that_owns_no_parameter_is_said_with_the_nearest(table: str, key: str, words: list[str]) -> None:
+def test_key_that_owns_no_parameter_is_said_with_the_nearest(table: str, key: str, expected: list[str]) -> None:
     rates: dict[str, float | Rate] = {"backbone": 1.0, "head": 1.0}
     (found,) = said({key: True}, rates) if table == "freeze" else said({}, rates | {key: 1.0})
-    assert found.startswith(f"{table}.")
-    assert [word for word in words if word not in found] == []
+    assert found == f"{table}." + "\n  ".join(expected)
+
+
+def test_what_stands_beside_the_head_is_offered_where_it_is_there() -> None:
+    rates: dict[str, float | Rate] = {"backbone": 1.0, "head": 1.0}
+    (found,) = said_of([*PARAMETERS, Parameter("aux1.fc.weight", "head.aux")], ORDER, {"head.axu": True}, rates)
+    assert found.endswith('did you mean "head.aux"?')
+    (without,) = said({"head.axu": True}, rates)
+    assert "head.aux" not in without
+
+
+def test_module_is_offered_as_it_is_called_where_only_names_are_known() -> None:
+    rates: dict[str, float | Rate] = {"backbone": 1.0, "head": 1.0, "features.1*": 1.0}
+    (found,) = said_of(names_only(STAGES, {}, rates), ORDER, {}, rates, tensors=False)
+    assert found.endswith('did you mean "features.1"?')
 
 
 def test_nothing_to_train_is_said() -> None:
-    (found,) = said({"backbone": True, "head": Until(epochs=4)}, {}, epochs=4)
-    assert "nothing trains" in found
+    nothing = "freeze: nothing trains: every part is frozen in every epoch.\n  train the head: freeze.head = false"
+    assert said({"backbone": True, "head": Until(epochs=4)}, {}, epochs=4) == [nothing]
+    assert said_of([], [], {}, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -221,7 +341,62 @@ def test_rate_of_what_trains_later_is_used() -> None:
     assert divide(PARAMETERS, ORDER, {"stem": Until(epochs=1)}, {"stem": 1.0, "backbone": 1.0}, epochs=2).unused == ()
 
 
+def test_part_that_more_specific_keys_cover_is_said_even_where_another_map_says_more() -> None:
+    rates: dict[str, float | Rate] = {"head": 1.0, "stem": 1.0, "conv1": 1.0, "bn1": 1.0, "layr1": 1.0}
+    freeze: dict[str, bool | Until] = {
+        "layer1": Until(epochs=4),
+        "layer1.0": True,
+        "layer1.1": True,
+        "head": True,
+        "layr2": True,
+    }
+    assert divide(PARAMETERS, ORDER, freeze, rates, epochs=4).unused == (
+        "lr_groups.head: all of it is frozen",
+        "lr_groups.stem: more specific keys cover all of it",
+        "freeze.layer1: its 4 epochs are the whole run of 4; it never trains",
+        "freeze.layer1: more specific keys cover all of it",
+    )
+
+
 # names only: what `validate` knows without building a network
+
+
+def test_names_stand_for_each_module_of_a_plugin_and_each_path_below_one() -> None:
+    freeze: dict[str, bool | Until] = {"layer1.0": True, "stem": True, "head.aux": True, "nowhere.0": True}
+    rates: dict[str, float | Rate] = {"layer1.0": 1.0, "backbone": 1.0, "head.0": 1.0, "aux1.fc": 1.0, "head.domain": 1.0}
+    made = names_only(STAGES, freeze, rates, aux_heads=["aux1"], domain=True)
+    assert sorted((each.name, each.stage) for each in made) == sorted([
+        ("conv1.*", "stem"), ("bn1.*", "stem"), ("features.1.*", "features"), ("features.10.*", "features"), ("layer1.*", "layer1"),
+        ("layer1.0.*", "layer1"), ("head.0.*", "head"), ("aux1.fc.*", "head.aux"),
+        ("head.*", "head"), ("aux1.*", "head.aux"), ("head.domain.*", "head.domain"),
+    ])  # fmt: skip
+    assert [each.name for each in made][-3:] == ["head.*", "aux1.*", "head.domain.*"], "the head comes last, as divide wants it"
+    assert names_only({"a": ("a",)}, {}, {}) == [Parameter("a.*", "a"), Parameter("head.*", "head")]
+
+
+def test_module_of_the_library_that_is_called_head_belongs_to_its_stage() -> None:
+    stages = {"blocks": ("blocks",), "norm": ("head.norm", "headline")}
+    keys: dict[str, bool | Until] = {"head.norm": True, "head.norm.weight": True, "head.normal": True, "headline.0": True}
+    made = names_only(stages, keys, {})
+    assert {(each.name, each.stage) for each in made} == {
+        ("blocks.*", "blocks"), ("head.norm.*", "norm"), ("headline.*", "norm"), ("head.*", "head"),
+        ("head.norm.weight.*", "norm"), ("head.normal.*", "head"), ("headline.0.*", "norm"),
+    }  # fmt: skip
+
+
+def test_names_alone_say_no_count_and_nothing_of_a_stage_whose_parts_have_keys() -> None:
+    def names_say(rates: dict[str, float | Rate]) -> list[str]:
+        return said_of(names_only(STAGES, {}, rates), ORDER, {}, rates, tensors=False)
+
+    assert names_say({"head": 1.0, "stem": 1.0, "features": 1.0, "layer1.0": 1.0}) == []
+    assert names_say({"head": 1.0, "stem": 1.0, "layer1.0": 1.0}) == [
+        "lr_groups: features trains but has no rate.\n"
+        "  give it one, lr_groups.features = 1e-3, or freeze it, freeze.features = true"
+    ]
+    (layer1,) = names_say({"head": 1.0, "stem": 1.0, "features.1.0": 1.0, "features.10": 1.0})
+    assert layer1.startswith("lr_groups: layer1 trains but has no rate.\n")
+    (several,) = names_say({"head": 1.0, "stem": 1.0})
+    assert several.startswith("lr_groups: features, layer1 train but have no rate.\n")
 
 
 def verdicts(

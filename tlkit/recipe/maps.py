@@ -59,7 +59,7 @@ class Partition:
         return tuple(sorted({0, *(owned.trains_from for owned in self.parameters if owned.trains_from)}))
 
 
-def matches(key: str, parameter: Parameter, stages: Iterable[str]) -> tuple[int, int] | None:
+def matches(key: str, parameter: Parameter, stages: Iterable[str]) -> int | None:
     """Return how specific a key is for a parameter (larger wins), or None if it does not cover the parameter.
 
     Args:
@@ -68,13 +68,13 @@ def matches(key: str, parameter: Parameter, stages: Iterable[str]) -> tuple[int,
         stages: The names of all stages; a key with such a name means the stage.
     """
     if key == BACKBONE:
-        return (0, 0) if parameter.stage not in (HEAD, *BESIDE) else None
+        return 0 if parameter.stage not in (HEAD, *BESIDE) else None
     if key == HEAD and parameter.stage in BESIDE:
-        return (0, 1)
+        return 0
     if key in (HEAD, *BESIDE) or key in stages:
-        return (1, 0) if parameter.stage == key else None
+        return 1 if parameter.stage == key else None
     whole = parameter.name == key or parameter.name.startswith(f"{key}.")
-    return (2, key.count(".") + 1) if whole else None
+    return 2 + key.count(".") if whole else None
 
 
 def winner(keys: Iterable[str], parameter: Parameter, stages: Sequence[str]) -> str | None:
@@ -204,11 +204,11 @@ def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[st
     counted = f" ({sum(missing.values())} tensors)" if tensors else ""
     if len(missing) == 1:
         (part,) = missing
-        fix = f"give it one, lr_groups.{part} = 1e-3, or freeze it, freeze.{part} = true"
+        fix = f"give it one, {dotted('lr_groups', part)} = 1e-3, or freeze it, {dotted('freeze', part)} = true"
         return [TlkitError(f"lr_groups: {part} trains but has no rate{counted}.", fix)]
     heads = [part for part in missing if part in (HEAD, *BESIDE)]
     wide = [BACKBONE] * (len(heads) < len(missing)) + heads
-    rates = " and ".join(f"lr_groups.{part} = 1e-3" for part in wide)
+    rates = " and ".join(f"{dotted('lr_groups', part)} = 1e-3" for part in wide)
     frozen = ", ".join(f"{dotted('freeze', part)} = true" for part in missing)
     return [
         TlkitError(
