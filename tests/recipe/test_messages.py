@@ -3,17 +3,18 @@
 import datetime
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.plans import resolve
-from tlkit.recipe import parsing
+from tlkit.recipe import messages, parsing
 from tlkit.recipe.settings import Setting, parse_setting
+from tlkit.recipe.table import Table, chosen_by
 from tlkit.sources.places import Places
 
 BASE = """\
@@ -390,6 +391,162 @@ def test_module_paths_may_share_out_a_stage_between_them(tmp_path: Path) -> None
         BASE.replace("backbone = 1e-2", "stem = 1, block2 = 1") + '[freeze]\n"block1.0" = true\n"block1.1" = true\n'
     )
     assert resolve.load(path, (), Places())
+
+
+# the words themselves
+
+
+class Deep(BaseModel, extra="forbid"):
+    """A table inside a plugin's options."""
+
+    depth: int = Field(1, description="how deep")
+
+
+class Wide(BaseModel, extra="forbid"):
+    """Another one."""
+
+    width: int
+
+
+class Deeper(BaseModel):
+    """A table that holds one."""
+
+    deep: Deep = Deep()
+
+
+class Plugin(BaseModel, extra="forbid"):
+    """Options of every kind that pydantic knows."""
+
+    deep: Deep = Deep()
+    nested: Deeper = Deeper()
+    several: list[Deep] = []
+    either: Deep | Wide = Deep()
+    mode: Literal["fast", "slow"] = Field("fast", description="how to run")
+    only: Literal["one"] = Field("one", description="the only one")
+    sizes: list[int] = Field([1], min_length=1, max_length=2, description="sizes, pixels")
+    pair: tuple[int, int] = Field((1, 2), description="two numbers")
+    shares: dict[str, float] = Field({}, description="shares by class")
+    from_: int = Field(alias="from", description="where it begins")
+    even: int = 0
+
+    @field_validator("even")
+    @classmethod
+    def _is_even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("is odd")
+        return value
+
+
+DEPTH = ("there is no such key.", "keys: depth", 'did you mean "depth"?')
+UNKNOWN = ("there is no such key.", "", "")
+KEYS_OF_PLUGIN = "keys: deep, nested, several, either, mode, only, sizes, pair, shares, from, even"
+NO_INTEGER = 'is "x", but should be a valid integer, unable to parse string as an integer.'
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, set()),
+        ({"from": "x"}, {("from", (NO_INTEGER, "where it begins"))}),
+        ({"frm": 1}, {("frm", ("there is no such key.", KEYS_OF_PLUGIN, 'did you mean "from"?'))}),
+        ({"deep": 3}, {("deep", ("is 3, but should be a table.", ""))}),
+        ({"deep": {"depth": "x"}}, {("deep.depth", (NO_INTEGER, "how deep"))}),
+        ({"nested": {"deep": {"depth": "x"}}}, {("nested.deep.depth", (NO_INTEGER, "how deep"))}),
+        ({"deep": {"dpth": 1}}, {("deep.dpth", DEPTH)}),
+        ({"several": [{}, {"dpth": 1}]}, {("several.1.dpth", DEPTH)}),
+        ({"several": [{}, {"depth": "x"}]}, {("several.1.depth", (NO_INTEGER, "how deep"))}),
+        (
+            {"either": {"a.b": 1}},
+            {
+                ('either.Deep."a.b"', UNKNOWN),
+                ('either.Wide."a.b"', UNKNOWN),
+                ("either.Wide.width", ("is missing.", "")),
+            },
+        ),
+        ({"mode": "fsat"}, {("mode", ('is "fsat".', 'one of: "fast", "slow"', 'did you mean "fast"?'))}),
+        ({"only": "two"}, {("only", ('is "two".', "the only one"))}),
+        ({"sizes": 3}, {("sizes", ("is 3, but should be a list.", "for instance sizes = [3]", "sizes, pixels"))}),
+        (
+            {"sizes": {"a": 1}},
+            {("sizes", ('is {"a": 1}, but should be a list.', "for instance sizes = [{ ... }]", "sizes, pixels"))},
+        ),
+        ({"sizes": ["x"]}, {("sizes.0", (NO_INTEGER, "sizes, pixels"))}),
+        ({"sizes": []}, {("sizes", ("is [], but should hold at least 1.", "sizes, pixels"))}),
+        ({"sizes": [1, 2, 3]}, {("sizes", ("is [1, 2, 3], but should hold at most 2.", "sizes, pixels"))}),
+        ({"pair": 3}, {("pair", ("is 3, but should be a list.", "two numbers"))}),
+        ({"shares": 3}, {("shares", ("is 3, but should be a table.", "shares by class"))}),
+        ({"even": 3}, {("even", ("is odd.",))}),
+    ],
+)  # fmt: skip
+def test_what_pydantic_refuses_in_options_is_said_in_words(values: dict[str, object], expected: set[messages.Said]) -> None:
+    assert messages.said(Plugin, {"from": 1} | values) == expected
+
+
+def test_missing_key_is_said_with_its_meaning() -> None:
+    assert messages.said(Plugin, {}) == {("from", ("is missing.", "where it begins"))}
+
+
+def test_keys_are_joined_as_toml_writes_them() -> None:
+    assert messages.dotted("data", "split", 0) == "data.split.0"
+    assert messages.dotted("freeze", "block1.0", "é", "") == 'freeze."block1.0"."é".""'
+
+
+def test_value_is_shown_as_a_person_would_write_it_and_cut_after_60_characters() -> None:
+    shown = [messages.shown(value) for value in (1e39, 3, True, "é", [1, "a"], datetime.date(2024, 2, 29))]
+    assert shown == ["1e+39", "3", "true", '"é"', '[1, "a"]', '"2024-02-29"']
+    assert messages.shown("x" * 58) == f'"{"x" * 58}"'
+    assert messages.shown("x" * 59) == f'"{"x" * 56}...'
+
+
+class Window(Table):
+    """A table of a recipe."""
+
+    size: int = Field(1, ge=1, description="its size, pixels")
+    names: dict[Annotated[str, Field(pattern="^[a-z]+$")], int] = Field({}, description="numbers by name, in small letters")
+    mode: Annotated[str, chosen_by(lambda value: refuse(value))] = Field("", description="what it does")
+
+    @classmethod
+    def _elsewhere(cls, key: str) -> str:
+        return "write size = 1" if key == "width" else ""
+
+
+def refuse(value: object) -> object:
+    raise messages.problem(f"is {value}.", *(["", "say why", ""] if value == "why" else []))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"size": 0}, ("size", ("is 0, but should be greater than or equal to 1.", "its size, pixels"))),
+        ({"width": 3}, ("width", ("there is no such key.", "write size = 1"))),
+        ({"siz": 3}, ("siz", ("there is no such key.", "keys: size, names, mode", 'did you mean "size"?'))),
+        ({"mode": "x"}, ("mode", ("is x.", "what it does"))),
+        ({"mode": "why"}, ("mode", ("is why.", "say why"))),
+        ({"names": {"A": 1}}, ("names.A", ("is \"A\", but string should match pattern '^[a-z]+$'.",))),
+    ],
+)
+def test_table_writes_the_messages_of_its_own_keys(values: dict[str, object], expected: messages.Said) -> None:
+    assert messages.said(Window, values) == {expected}
+    with pytest.raises(ValidationError) as caught:
+        Window.model_validate(values)
+    assert (caught.value.title, messages.first(caught.value)) == ("Window", expected[1][0])
+    (line,) = caught.value.errors()
+    assert line["input"] == (next(iter(values.values())) if "names" not in values else "A")
+    assert messages.dotted(*line["loc"]) == expected[0]
+
+
+def test_first_problem_of_a_recipe_is_said_without_its_hints() -> None:
+    assert messages.first(RecipeError([TlkitError("a: is 1.", "2"), TlkitError("b: is 2.")])) == "a: is 1."
+
+
+@pytest.mark.parametrize("model", [Plugin, Window])
+def test_error_that_is_raised_again_is_the_same(model: type[BaseModel]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({"sizes": [], "mode": "why", "size": 0, "names": 3})
+    lines = caught.value.errors()
+    again = ValidationError.from_exception_data("again", [messages.unchanged(line) for line in lines])
+    assert again.errors() == [{**line, "ctx": line.get("ctx", {})} for line in lines]
+    assert len(lines) > 2
 
 
 # anything at all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -151,17 +152,13 @@ FreezeValue = Annotated[bool | Until | Gradual, chosen_by(_freeze_value)]
 RateValue = Annotated[_PositiveRate | Auto | Rate | RateRange, chosen_by(_rate_value)]
 
 
-def _naming_part(table: str) -> WrapValidator:
-    """Return a validator of a whole map, which adds the hints that name the part of the network."""
-
-    def check(value: object, inner: ValidatorFunctionWrapHandler) -> object:
-        try:
-            return inner(value)
-        except ValidationError as error:
-            lines = [_with_part(table, each) for each in error.errors()]
-            raise ValidationError.from_exception_data(table, lines) from None
-
-    return WrapValidator(check)
+def _naming_part(table: str, value: object, inner: ValidatorFunctionWrapHandler) -> object:
+    """Validate a whole map, and add the hints that name the part of the network."""
+    try:
+        return inner(value)
+    except ValidationError as error:
+        lines = [_with_part(table, each) for each in error.errors()]
+        raise ValidationError.from_exception_data(table, lines) from None
 
 
 def _with_part(table: str, line: ErrorDetails) -> InitErrorDetails:
@@ -184,28 +181,32 @@ def _of_all_stages(value: object) -> str:
     return "decay" if isinstance(value, Rate) and value.decay is not None else ""
 
 
-def _only_of_the_backbone(table: str) -> AfterValidator:
-    """Return a validator of a whole map, which refuses what runs over the stages where a key is not `backbone`."""
-
-    def check(parts: dict[str, Any]) -> dict[str, Any]:
-        wrong = [
-            InitErrorDetails(
-                type=problem(
-                    f"{part} is one part, and this runs over the stages of the backbone.",
-                    f"{table}.backbone = {{ {key} = .. }}",
-                ),
-                loc=(part, key),
-                input=value,
-            )
-            for part, value in parts.items()
-            if part != BACKBONE and (key := _of_all_stages(value))
-        ]
-        if wrong:
-            raise ValidationError.from_exception_data(table, wrong)
-        return parts
-
-    return AfterValidator(check)
+def _only_of_the_backbone(table: str, parts: dict[str, Any]) -> dict[str, Any]:
+    """Refuse, in a whole map, what runs over the stages where a key is not `backbone`."""
+    wrong = [
+        InitErrorDetails(
+            type=problem(
+                f"{part} is one part, and this runs over the stages of the backbone.",
+                f"{table}.backbone = {{ {key} = .. }}",
+            ),
+            loc=(part, key),
+            input=value,
+        )
+        for part, value in parts.items()
+        if part != BACKBONE and (key := _of_all_stages(value))
+    ]
+    if wrong:
+        raise ValidationError.from_exception_data(table, wrong)
+    return parts
 
 
-FreezeMap = Annotated[dict[str, FreezeValue], _only_of_the_backbone("freeze"), _naming_part("freeze")]
-RateMap = Annotated[dict[str, RateValue], _only_of_the_backbone("lr_groups"), _naming_part("lr_groups")]
+FreezeMap = Annotated[
+    dict[str, FreezeValue],
+    AfterValidator(partial(_only_of_the_backbone, "freeze")),
+    WrapValidator(partial(_naming_part, "freeze")),
+]
+RateMap = Annotated[
+    dict[str, RateValue],
+    AfterValidator(partial(_only_of_the_backbone, "lr_groups")),
+    WrapValidator(partial(_naming_part, "lr_groups")),
+]

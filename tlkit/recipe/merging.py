@@ -94,7 +94,7 @@ def _merge_tables(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
     """Merge two tables key by key, at any depth. An empty new table gives an empty table."""
     if not new:
         return {}
-    merged = copy.deepcopy(dict(old))
+    merged = dict(old)
     for key, value in new.items():
         inner = merged.get(key)
         both = isinstance(value, dict) and isinstance(inner, dict)
