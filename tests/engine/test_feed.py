@@ -313,22 +313,6 @@ def test_an_epoch_uses_the_view_of_its_number(toy_recipe: Path) -> None:
     assert rows() == 2 * TRAIN + HELD_OUT
 
 
-def test_no_view_is_computed_that_no_epoch_uses(toy_recipe: Path) -> None:
-    settings = [*CASES["last stage"], VIEWS[0], "data.augment_views=5", "schedule.epochs=2"]
-    stored = outcome(toy_recipe, *settings)
-    assert rows() == 2 * TRAIN + HELD_OUT
-    assert_same(outcome(toy_recipe, *settings, **NOT_STORED), stored)
-
-
-def test_views_that_are_there_are_used_by_a_longer_run(toy_recipe: Path, computed: Computed) -> None:
-    settings = [*CASES["last stage"], VIEWS[0], "data.augment_views=3"]
-    outcome(toy_recipe, *settings, "schedule.epochs=1")
-    assert computed.take() == TRAIN + HELD_OUT
-    longer = outcome(toy_recipe, *settings, "schedule.epochs=4")
-    assert computed.take() == 2 * TRAIN
-    assert_same(outcome(toy_recipe, *settings, "schedule.epochs=4", **NOT_STORED), longer)
-
-
 # ---- what is shared
 
 ARMS = """
@@ -525,17 +509,6 @@ def test_a_damaged_row_is_computed_again_and_said(toy_recipe: Path, folder: Path
     computed.take()
     assert_same(spared(toy_recipe), right)
     assert computed.take() == 0
-
-
-def test_a_store_that_has_no_room_is_said_and_costs_no_bit(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = spared(toy_recipe)
-    cache.clear()
-    monkeypatch.setenv("TLKIT_CACHE_BYTES", "0")
-    mine = training(toy_recipe, *CASES["last stage"], "data.batch_size=10", change=planned())
-    notes = noted(mine)
-    assert_same(finish(mine), right)
-    assert len(notes) == 3  # of three parts
-    assert all("do not fit" in note and "the fixed prefix is computed again every epoch" in note for note in notes)
 
 
 def test_a_cache_that_cannot_be_written_costs_no_bit(toy_recipe: Path, folder: Path) -> None:
