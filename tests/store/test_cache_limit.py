@@ -1,23 +1,21 @@
-"""How much the store keeps: its limit, what goes first, disks that are full, and many entries."""
+"""How much the store keeps: its limit, what goes first, and many entries."""
 
 import hashlib
 import os
-import resource
 import shutil
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from toy_store import ROW, SHAPE, kept, keys_of, only, opened, present, refuse, rows_of, size_of, tree
+from toy_store import ROW, kept, keys_of, only, opened, present, rows_of, size_of, tree
 
 from tlkit import files
 from tlkit.errors import StoreError, TlkitError
-from tlkit.store import cache, row_store, row_writer, usage
-from tlkit.store.usage import Kind
+from tlkit.store import cache, row_writer, usage
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +29,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("free", "expected"), [(10**12, 20 * 10**9), (10**10, 2 * 10**9), (0, 0)])
-def test_limit_is_20_gb_or_20_percent_of_the_free_disk(free: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+def test_limit_is_20_gb_or_20_percent_of_the_free_disk(
+    free: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def usage_of(path: Path) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage_of)
     assert cache.limit() == expected
+    assert asked == [tmp_path], "the folder that is there, of those above the cache"
 
 
 def test_what_the_store_holds_counts_as_free(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,9 +54,9 @@ def test_what_the_store_holds_counts_as_free(folder: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("value", ["-1", "20GB", "1e9", "9" * 30, " "])
 def test_limit_that_is_no_number_is_a_message(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TLKIT_CACHE_BYTES", value)
-    with pytest.raises(TlkitError, match="is not a whole number of bytes") as raised:
+    with pytest.raises(TlkitError) as raised:
         cache.limit()
-    assert "TLKIT_CACHE_BYTES" in str(raised.value)
+    assert str(raised.value) == f"TLKIT_CACHE_BYTES={value}: is not a whole number of bytes.\n  20000000000 is 20 GB"
 
 
 @pytest.mark.parametrize("short", [0, 1])
@@ -62,8 +69,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     entry = opened()
     assert entry.fits(5) is not bool(short)
     if short:
-        with pytest.raises(StoreError, match=f"5 rows of {size_of(5)} bytes in all do not fit"):
+        with pytest.raises(StoreError) as raised:
             entry.append(keys_of(*range(5)), [rows_of(*range(5))])
+        assert str(raised.value) == (
+            f"store: 5 rows of {size_of(5)} bytes in all do not fit: at most {size_of(5) - 1} are kept, and {size_of(5) - 1} of "
+            "them can be freed beside what this run reads."
+        )
         assert tree(folder) == before
     else:
         entry.append(keys_of(*range(5)), [rows_of(*range(5))])
@@ -75,8 +86,31 @@ def test_entries_are_not_searched_for_what_can_go_while_there_is_room(monkeypatc
     """With 20,000 entries that took 6 s of a segment's 9."""
     kept(1)
     monkeypatch.setattr(cache, "_sweep", lambda entry: pytest.fail("searched"))
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(2 * size_of(1)))  # exactly what it takes
     kept(2)
     assert present(opened(), 1, 2) == [1, 2]
+
+
+def test_one_byte_too_many_is_a_segment_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(1)
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(2 * size_of(1) - 1))
+    kept(2)
+    assert present(opened(), 1, 2) == [2]
+
+
+def test_small_disk_keeps_its_share_and_evicts_beyond_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def usage_of(path: Path) -> SimpleNamespace:
+        """As of a disk of so many bytes, which holds the store alone."""
+        return SimpleNamespace(free=6 * size_of(1) - usage.look().total)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage_of)
+    monkeypatch.setattr(cache, "SHARE", 0.5)
+    for number in range(4):
+        kept(number, number=number)
+        time.sleep(0.01)
+    assert [number for number in range(4) if present(opened(number=number), number)] == [1, 2, 3]
+    assert usage.look().total == cache.limit() == 3 * size_of(1)
+    assert cache.room() == 3 * size_of(1)
 
 
 def test_least_recently_used_goes_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,154 +150,25 @@ def test_long_fill_does_not_evict_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     entry = opened()
     with entry.writer(1) as writer:
         writer.write(keys_of(*range(6)), rows_of(*range(6)))
-        with pytest.raises(StoreError, match="no room"):
+        with pytest.raises(StoreError) as raised:
             writer.write(keys_of(6), rows_of(6))
+    assert str(raised.value) == f"store: no room for {size_of(1)} bytes more: at most {3 * size_of(2)} are kept."
     assert present(entry, *range(8)) == list(range(6))
 
 
 def test_nothing_is_kept_where_nothing_may(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TLKIT_CACHE_BYTES", "0")
     assert not opened().fits(1)
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="at most 0 are kept, and 0 of them"):
         kept(1)
     assert not folder.exists()
-
-
-def test_what_a_killed_writer_left_goes_at_the_next_start(folder: Path) -> None:
+    monkeypatch.delenv("TLKIT_CACHE_BYTES")
     kept(1)
-    entry = only(folder, ".rows").parent
-    names = [f"{'c' * 32}.index", f"{'a' * 32}.rows", f".{'b' * 32}.part", f".{'d' * 32}.index.x_1y", ".entry.json.abcdefgh"]
-    for name in names:
-        (entry / name).write_bytes(only(folder, ".index").read_bytes() if name.startswith("c") else b"x")
-    (entry / "notes.txt").write_bytes(b"not ours")
-    cache.remove_abandoned()
-    assert not any((entry / name).exists() for name in names)
-    assert (entry / "notes.txt").exists()
-    notes: list[str] = []
-    assert present(opened(notes), 1) == [1]
-
-
-def test_rows_that_are_being_written_stay(folder: Path) -> None:
-    entry = opened()
-    with entry.writer(2) as writer:
-        writer.write(keys_of(1), rows_of(1))
-        cache.remove_abandoned()
-        assert only(folder, ".part").exists()
-        writer.write(keys_of(2), rows_of(2))
-    assert present(opened(), 1, 2) == [1, 2]
-
-
-def test_a_start_makes_no_cache_folder(folder: Path) -> None:
-    cache.remove_abandoned()
-    assert not folder.exists()
-
-
-def test_clear_touches_only_what_is_ours(folder: Path) -> None:
-    kept(1)
-    row_store.open_(Kind.PICTURES, {}, shape=SHAPE, dtype="float32", note=refuse).append(keys_of(1), [rows_of(1)])
-    others = [
-        "hashes.sqlite",
-        "photo.rows",
-        "pictures/mine/a.rows",
-        f"features/{'0' * 64}/holiday.rows",
-        f"pictures/{'1' * 64}/x.part",
-    ]
-    for name in others:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    before = tree(folder)
-    assert cache.clear(Kind.PICTURES) == size_of(1)
-    assert [each.kind for each in cache.listing()] == [Kind.FEATURES]
-    assert cache.clear() == size_of(1)
-    assert cache.listing() == []
-    assert sorted(tree(folder)) == sorted(name for name in before if name in others)
-    assert cache.clear() == 0
-
-
-def test_listing_says_what_lies_there(folder: Path) -> None:
-    kept(1, 2, side=32)
-    for path in folder.rglob("*.index"):
-        os.utime(path, (1000, 1000))
-    kept(3, side=64)
-    new, old = cache.listing()
-    assert (old.origin, old.rows, old.used) == ({"side": 32}, 2, 1000.0)
-    assert (new.origin, new.rows) == ({"side": 64}, 1)
-    assert new.kind == Kind.FEATURES
-    assert size_of(1) < new.bytes == sum(path.stat().st_size for path in folder.rglob("*") if b'"side": 64' in siblings(path))
-
-
-def siblings(path: Path) -> bytes:
-    description = path.parent / "entry.json"
-    return description.read_bytes() if path.is_file() and description.is_file() else b""
-
-
-# ---- disks that are full
-
-
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[int], None]]:
-    """Let no file of this process grow beyond so many bytes, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-# Two segments of 50 rows have 1200 bytes each, their indexes 1288, and entry.json some 180.
-@pytest.mark.parametrize("most", [0, 1, 100, 1199, 1200, 1287])
-def test_disk_that_is_full_is_one_small_error_and_no_stray_file(
-    most: int, folder: Path, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(row_writer, "SEGMENT_BYTES", 50 * ROW)
-    entry, numbers = opened(), range(100)
-    small_disk(most)
-    with pytest.raises(StoreError, match="cannot be written: File too large"):
-        entry.append(keys_of(*numbers), [rows_of(*numbers)])
-    assert {name for name in tree(folder) if not name.endswith("entry.json")} == set()
-    assert present(entry, *numbers) == []
-    small_disk(100_000)
-    entry.append(keys_of(*numbers), [rows_of(*numbers)])
-    assert present(opened(), *numbers) == list(numbers)
-
-
-def test_disk_that_fills_up_keeps_what_was_whole(
-    folder: Path, small_disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(row_writer, "SEGMENT_BYTES", 50 * ROW)
-    with opened().writer(100) as writer:
-        writer.write(keys_of(*range(70)), rows_of(*range(70)))
-        small_disk(30 * ROW)
-        with pytest.raises(StoreError):
-            writer.write(keys_of(*range(70, 100)), rows_of(*range(70, 100)))
-    assert present(opened(), *range(100)) == list(range(50))
-    assert len(tree(folder)) == 3
-
-
-def test_folder_that_cannot_be_had_is_one_small_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.write_text("a file where the folder should be")
-    entry = opened()
-    assert entry.missing(keys_of(1)).all()
-    with pytest.raises(StoreError, match="cannot be written"):
-        entry.append(keys_of(1), [rows_of(1)])
-    assert cache.listing() == []
-    assert folder.read_text() == "a file where the folder should be"
-
-
-def test_entry_folder_that_cannot_be_had_is_one_small_error(folder: Path) -> None:
-    folder.mkdir()
-    (folder / "features").write_text("a file where the folder should be")
-    with pytest.raises(StoreError, match="cannot be written"):
-        kept(1)
-    assert cache.listing() == []
-
-
-def test_machine_without_a_home_has_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TLKIT_CACHE")
-    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    entry = opened()
-    assert entry.missing(keys_of(1)).all()
-    assert not entry.fits(1)
-    with pytest.raises(StoreError):
-        entry.append(keys_of(1), [rows_of(1)])
+    reading = opened().locate(keys_of(1))
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", "0")
+    with pytest.raises(StoreError, match="at most 0 are kept, and 0 of them"):  # and not fewer
+        kept(2)
+    assert len(reading) == 1
 
 
 # ---- many entries
@@ -327,6 +232,52 @@ def test_what_another_process_wrote_counts_without_a_look(slow_look: list[int], 
         usage.add(1000)
     assert before.most() == (most or 0) + 1000
     assert not before.alone()
+    monkeypatch.setattr(usage, "_known", before)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
+    monkeypatch.setattr(cache, "SHARE", 0.5)
+    assert cache.limit() == (10_000 + size_of(1) + 1000) // 2
+
+
+def test_rows_of_another_process_can_be_evicted_though_the_last_look_does_not_know_them(
+    folder: Path, slow_look: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(0)
+    usage.look()
+    known = usage.remembered()
+    monkeypatch.setattr(usage, "_known", None)  # as of another process
+    kept(1, number=1)
+    monkeypatch.setattr(usage, "_known", known)
+    assert known is not None
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(2 * size_of(1)))
+    assert cache.room() == size_of(1)
+    slow_look.clear()
+    assert cache.fits(size_of(1))
+    assert slow_look == []
+    assert cache.fits(2 * size_of(1))
+    assert slow_look == [2]
+    assert not cache.fits(2 * size_of(1) + 1)
+
+
+def test_rows_that_are_read_stay_in_a_remembered_look_until_they_are_not(
+    slow_look: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        kept(number, number=number)
+        time.sleep(0.01)
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(3 * size_of(1)))
+    usage.look()
+    reading = opened(number=0).locate(keys_of(0))
+    usage.look()
+    present(opened(number=1), 1)  # used later than the row that is read
+    present(opened(number=2), 2)
+    usage.look()
+    slow_look.clear()
+    kept(3, number=3)
+    assert np.array_equal(reading.gather(np.arange(1)), rows_of(0))
+    del reading
+    kept(4, number=4)
+    assert slow_look == []
+    assert [number for number in range(5) if present(opened(number=number), number)] == [2, 3, 4]
 
 
 def test_look_counts_what_is_reserved_and_not_written_yet(slow_look: list[int]) -> None:

@@ -4,20 +4,23 @@ import functools
 import gc
 import hashlib
 import json
+import math
 import os
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_store import ROW, SHAPE, kept, keys_of, only, opened, present, refuse, rows_of, spoil
+from toy_store import ROW, SHAPE, kept, keys_of, only, opened, present, refuse, rows_of, spoil, tree
 
-from tlkit import file_digests
+from tlkit import file_digests, files
 from tlkit.errors import DataError
 from tlkit.store import cache, row_store, row_writer, segments
 from tlkit.store.segments import Rows
@@ -87,8 +90,9 @@ def test_rows_that_are_not_there_are_missing() -> None:
     kept(1, 2)
     entry = opened()
     assert entry.missing(keys_of(0, 1, 2, 3)).tolist() == [True, False, False, True]
-    with pytest.raises(KeyError, match="2 of 3 rows are missing"):
-        entry.gather(keys_of(0, 1, 3))
+    for keys, count in (keys_of(0, 1, 3), "2 of 3"), (keys_of(1, 0), "1 of 2"):
+        with pytest.raises(KeyError, match=f"^'{count} rows are missing'$"):
+            entry.gather(keys)
 
 
 def test_no_rows_are_no_rows() -> None:
@@ -104,6 +108,13 @@ def test_key_that_comes_twice_is_one_row() -> None:
     keys, rows = keys_of(1, 1, 2), rows_of(1, 1, 2)
     opened().append(keys, [rows])
     assert np.array_equal(opened().gather(keys), rows)
+
+
+def test_key_in_two_segments_is_found_in_the_first() -> None:
+    entry, numbers = opened(), range(40)
+    for rows in (rows_of(*numbers), rows_of(*reversed(numbers))):
+        entry.append(keys_of(*numbers), [rows])
+    assert np.array_equal(entry.gather(keys_of(*numbers)), rows_of(*numbers))
 
 
 def test_keys_are_compared_by_every_bit() -> None:
@@ -145,7 +156,9 @@ def test_order_of_facts_does_not_count(folder: Path) -> None:
 def test_entry_lies_below_the_digest_of_its_own_description(folder: Path) -> None:
     kept(1)
     path = only(folder, "entry.json")
-    assert path.parent.name == hashlib.sha256(path.read_bytes()).hexdigest()
+    described = {"dtype": "float32", "format": 1, "kind": "features", "order": sys.byteorder, "origin": {"network": "toy"}}
+    assert path.read_text() == json.dumps(described | {"shape": [2, 3]}, indent=2) + "\n"
+    assert path.parent.name == hashlib.sha256(path.read_bytes()).hexdigest() == opened().digest
     assert path.parent.parent == folder / "features"
 
 
@@ -156,17 +169,20 @@ def test_opening_writes_nothing(folder: Path) -> None:
 
 def test_rows_that_are_not_the_entrys_are_refused(folder: Path) -> None:
     entry = opened()
-    for rows in (rows_of(1, shape=(3, 2)), rows_of(1, dtype="float64"), rows_of(1, 2)):
-        with pytest.raises(ValueError, match="not"):
-            entry.append(keys_of(1), [rows])
     with pytest.raises(ValueError, match="2 keys, but 1 rows"):
         entry.append(keys_of(1, 2), [rows_of(1)])
-    with pytest.raises(ValueError, match="uint8"):
-        entry.missing(keys_of(1).astype(np.int64))
-    with pytest.raises(ValueError, match="hold nothing"):
+    for keys in (keys_of(1).astype(np.int64), keys_of(1)[:, :15], keys_of(1)[0]):
+        with pytest.raises(ValueError, match="keys are") as raised:
+            entry.missing(keys)
+        assert str(raised.value) == f"keys are (N, 16) uint8, not {keys.shape} {keys.dtype}"
+    with pytest.raises(ValueError, match=r"^rows of shape \(3, 0\) hold nothing$"):
         row_store.open_(Kind.FEATURES, {}, shape=(3, 0), dtype="uint8", note=refuse)
-    with pytest.raises(ValueError, match="'a'"):
-        row_store.open_(Kind.FEATURES, {"a": [1]}, shape=(3,), dtype="uint8", note=refuse)
+    for value, problem in (
+        (cast("int", [1]), r"^origin: \['a'\] are not text, numbers, true, false or null$"),
+        (math.nan, "JSON"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            row_store.open_(Kind.FEATURES, {"b": 1, "a": value}, shape=(3,), dtype="uint8", note=refuse)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])
@@ -210,12 +226,44 @@ def test_damaged_rows_are_said_and_the_others_stay(folder: Path) -> None:
     notes: list[str] = []
     entry = opened(notes)
     assert present(entry, *range(200)) == [number for number in range(200) if number not in (0, 77, 199)]
-    [note] = notes
-    assert note.startswith("store: 3 of 200 rows of features/")
-    assert note.endswith(" are damaged and are computed again")
+    assert notes == [f"store: 3 of 200 rows of {shown(folder, '.rows')} are damaged and are computed again"]
     entry.append(keys_of(0, 77, 199), [rows_of(0, 77, 199)])
     assert len(present(entry, *range(200))) == 200
     assert len(present(opened(), *range(200))) == 200  # and silent
+
+
+def shown(folder: Path, suffix: str) -> str:
+    """The name of a file in a message: its kind, the beginning of its entry's digest, and its own."""
+    path = only(folder, suffix)
+    return f"{path.parent.parent.name}/{path.parent.name[:8]}/{path.name}"
+
+
+@pytest.mark.usefixtures("settled")
+def test_damage_is_left_out_where_the_store_cannot_be_changed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(1, 2)
+    spoil(only(folder, ".rows"), 5)
+    before = tree(folder)
+
+    def refused(path: Path, content: bytes) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(files, "replace", refused)
+    assert present(opened([]), 1, 2) == [2]
+    (folder / ".lock").unlink()
+    (folder / ".lock").mkdir()
+    assert present(opened([]), 1, 2) == [2]
+    assert tree(folder) == before
+
+
+def test_row_is_readable_whose_use_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a cache of another user."""
+    kept(1)
+
+    def refused(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr("tlkit.store.row_store.os.utime", refused)
+    assert present(opened(), 1) == [1]
 
 
 @pytest.fixture
@@ -230,6 +278,13 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(segments, "good", counted)
     return counts
+
+
+def test_rows_are_not_checked_by_the_entry_that_wrote_them(checked: list[int]) -> None:
+    entry = opened()
+    entry.append(keys_of(1, 2), [rows_of(1, 2)])
+    assert present(entry, 1, 2) == [1, 2]
+    assert checked == []
 
 
 def test_rows_are_checked_once_after_they_were_written(checked: list[int], folder: Path, settled: None) -> None:
@@ -333,6 +388,37 @@ def test_damaged_index_is_never_believed(data: st.DataObject, tmp_path_factory: 
         assert present(opened(), 1, 2) == [1, 2]
 
 
+def test_file_of_the_store_that_is_not_used_is_named(folder: Path) -> None:
+    """One of another version, one that is damaged, and those that cannot be read: here, folders."""
+    kept(1)
+    rows, index = only(folder, ".rows"), only(folder, ".index")
+    rows.with_name(f".{'0' * 32}.index").write_bytes(b"not finished")
+    whole, content = index.read_bytes(), rows.read_bytes()
+    named = shown(folder, ".rows")
+
+    def said() -> list[str]:
+        notes: list[str] = []
+        assert present(opened(notes), 1) == []
+        return notes
+
+    index.write_bytes(whole.replace(b"rows 1", b"rows 2"))
+    assert said() == [f"store: {named} is of another version of tlkit: its rows are computed again"]
+    index.unlink()
+    index.mkdir()
+    assert said() == [f"store: {named} cannot be read: Is a directory: it is computed again"]
+    index.rmdir()
+    index.write_bytes(whole)
+    rows.unlink()
+    rows.mkdir()
+    assert said() == [f"store: {named} cannot be read: Is a directory: it is computed again"]
+    rows.rmdir()
+    rows.write_bytes(content)
+    index.write_bytes(whole[:-1])
+    assert said() == [f"store: the index of {named} is damaged: its rows are computed again"]
+    assert not index.exists(), "removed, with its rows"
+    assert not rows.exists()
+
+
 def test_segment_of_another_entry_is_not_believed(folder: Path) -> None:
     kept(1, network="one")
     one = only(folder, ".rows")
@@ -354,7 +440,7 @@ def test_damaged_description_is_written_again(folder: Path, content: bytes) -> N
     assert cache.listing()[0].origin == {}
     notes: list[str] = []
     assert present(opened(notes), 1) == [1]
-    assert "entry.json is damaged" in notes[0]
+    assert notes == [f"store: {shown(folder, 'entry.json')} is damaged: it is written again"]
     assert path.read_bytes() == before
     assert present(opened(), 1) == [1]
 
@@ -446,8 +532,10 @@ def test_an_entry_that_may_not_be_read_is_computed_again(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("tlkit.store.row_store.os.listdir", refused)
     notes: list[str] = []
-    assert open_(note=notes.append).missing(keys).all()
-    assert "cannot be read: Permission denied" in notes[0]
+    entry = open_(note=notes.append)
+    assert entry.missing(keys).all()
+    path = files.cache_folder() / "pictures" / entry.digest
+    assert notes == [f"store: {files.shown(path)} cannot be read: Permission denied: its rows are computed again"]
 
 
 def mapped_times(name: str) -> int:

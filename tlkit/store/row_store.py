@@ -132,11 +132,13 @@ class Entry:
             count: Rows that will come.
 
         Raises:
-            StoreError: they do not fit; nothing was written or evicted. Its `write` raises it too, when the disk is full or
-                cannot be written; what was whole before is kept.
+            StoreError: they do not fit, or there is no cache folder; nothing was written or evicted. Its `write` raises it too,
+                when the disk is full or cannot be written; what was whole before is kept.
         """
+        if self._place.folder is None:
+            raise StoreError("store: there is no cache folder.", "set HOME, or TLKIT_CACHE")
         if not self.fits(count):
-            size, most, room = self._place.size(count), cache.limit(), 0 if self._place.folder is None else cache.room()
+            size, most, room = self._place.size(count), cache.limit(), cache.room()
             raise StoreError(
                 f"store: {count:,} rows of {size:,} bytes in all do not fit: at most {most:,} are kept, and {max(room, 0):,} of "
                 "them can be freed beside what this run reads."

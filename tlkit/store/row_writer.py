@@ -134,8 +134,7 @@ class Writer:
     def _begin(self, coming: int) -> _Part:
         """Make room for a segment, and create its file."""
         folder, name = self._place.folder, secrets.token_hex(16)
-        if folder is None:
-            raise StoreError("store: there is no cache folder.", "set HOME, or TLKIT_CACHE")
+        assert folder is not None  # else `Entry.writer` refuses
         with cache.lock():
             reserved = self._place.size(min(coming, self._place.per_segment))
             counted = cache.make_room(reserved)
@@ -210,7 +209,6 @@ class Writer:
 def _discard(part: _Part) -> None:
     """Remove the temporary file of a segment, and give back what it reserved and did not fill."""
     usage.take_back(part.counted, part.reserved)
-    part.reserved = 0
     with contextlib.suppress(OSError):
         part.file.close()
     with contextlib.suppress(OSError):
