@@ -29,7 +29,6 @@ from tlkit.record import kernels, run_folder
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat
 from tlkit.record.kernels import ChosenKernel, Convolution, KernelTiming, Part
 from tlkit.record.timings import Measurements, Timing
-from tlkit.store import kernel_timings
 
 HALF_LAST = ComputeFormat("bfloat16", "channels_last")
 BLOCK2 = Convolution((8, 8, 8), (16, 8, 3, 3), (1, 1), (1, 1), (1, 1), 1, HALF_LAST)  # of the toy
@@ -71,18 +70,6 @@ def test_a_kernel_is_measured_once(selected: list[tuple[Part, int]]) -> None:
 def test_other_devices_than_the_cpu_keep_the_librarys_kernels(selected: list[tuple[Part, int]]) -> None:
     assert choose(torch.device("cuda")) == Choice()
     assert not selected
-
-
-def test_kernels_of_a_busy_time_choose_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = KernelTiming(DEPTHWISE, "weight", 4, "windows", 0.5, 1.0)
-    other = replace(known, part="input")
-    kernel_timings.remember({"here": 1}, [known], waited=0.5)
-    kernel_timings.remember({"here": 1}, [other], waited=0.0)
-    assert list(kernel_timings.recall({"here": 1}).values()) == [known, other]
-    assert kernel_timings.recall({"here": 2}) == {}
-    now = kernel_timings.time.time()
-    monkeypatch.setattr("time.time", lambda: now + 90_000)
-    assert list(kernel_timings.recall({"here": 1}).values()) == [other]
 
 
 def test_what_was_measured_before_a_stop_is_kept(selected: list[tuple[Part, int]]) -> None:
