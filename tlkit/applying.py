@@ -94,12 +94,13 @@ def read(
 
 def follow(asked: Asked, *, device: str, graph: bool, ranks: Ranks) -> Applied:
     """Compute what the first of several processes carries out."""
+    from tlkit.compiler import shared_networks
     from tlkit.engine.images import being_decoded
     from tlkit.run import executor, together, torch_settings
 
     where = executor.device_of(device)
     searches = together.hear_search(ranks)
-    with machine.kept_blocks, torch_settings.applied(where), being_decoded.kept():
+    with machine.kept_blocks, torch_settings.applied(where), shared_networks.sharing(), being_decoded.kept():
         together.follow(asked.wanted, ranks=ranks, device=where, graph=graph, verify=asked.verify)
         searching = _searching(asked, _others(asked)) if searches else None
         if searching is not None:
@@ -124,6 +125,7 @@ def carry_out(
             together.tell_jobs(ranks, (), ())
     failures: list[RunFailed | RunLocked] = []
     if there.changes or there.inspects or _lacks_ensembles(there.summary()):
+        from tlkit.compiler import shared_networks
         from tlkit.engine.images import being_decoded
         from tlkit.engine.ranks.ranks import ALONE
         from tlkit.run import executor, torch_settings
@@ -148,7 +150,7 @@ def carry_out(
             place = elsewhere() if elsewhere is not None and there.changes else None
             being_decoded.tell_left(watcher.note)
             reached = nullcontext() if place is None else place.reached()
-            with machine.kept_blocks, torch_settings.applied(where), being_decoded.kept(), reached:
+            with machine.kept_blocks, torch_settings.applied(where), shared_networks.sharing(), being_decoded.kept(), reached:
                 if there.trains or there.inspects:
                     failures += executor.train(
                         asked.wanted, setup, elsewhere=None if place is None else place.carry_out, ranks=ranks or ALONE

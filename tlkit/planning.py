@@ -82,6 +82,7 @@ def plans(
     Raises:
         TlkitError: the recipe cannot be used, several processes do not share it, or what is to be measured is not here.
     """
+    from tlkit.compiler import shared_networks
     from tlkit.plans import plan as plan_module
     from tlkit.plans import sharing
     from tlkit.run import executor, shared_speeds, torch_settings
@@ -93,7 +94,7 @@ def plans(
     arguments.check_arm(arm, read)
     arguments.note_unused_data(data, arms, watcher)
     made: dict[str, _Made] = {}
-    with torch_settings.applied(where):
+    with torch_settings.applied(where), shared_networks.sharing():
         for name, resolved in arms.items():
             if arm not in (None, name):
                 continue
@@ -178,6 +179,7 @@ def rates(
     Raises:
         TlkitError: the recipe, its images or weights cannot be used, or no arm has a learning rate.
     """
+    from tlkit.compiler import shared_networks
     from tlkit.run import executor, range_tests, shared_pictures, torch_settings
     from tlkit.run.signals import watching
 
@@ -196,7 +198,7 @@ def rates(
     libraries: dict[int, Library] = {}
     files.refuse_unwritable(folder)
     found: list[RangeTest] = []
-    with machine.kept_blocks, torch_settings.applied(where), watching() as watch:
+    with machine.kept_blocks, torch_settings.applied(where), shared_networks.sharing(), watching() as watch:
         for name, resolved in chosen.items():
             (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=runs, where=str(recipe))
             prepared = shared_pictures.prepare(job, libraries, device=where, observer=watcher, watch=watch)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tlkit import tasks, units
+from tlkit.compiler import shared_networks
 from tlkit.engine.images.geometry import CROP_ROOM
 from tlkit.engine.kernels import functions
 from tlkit.errors import TlkitError
@@ -190,16 +191,11 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     whole = tasks.get(draft.resolved.head.task).targets.whole
     for first, cut in zip(draft.starts, draft.cuts, strict=True):
         size = draft.size(first)
-        moving = {o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1)}
+        moving = frozenset(o.parameter.name for o in divided.parameters if trains_in(o.trains_from, first + 1))
         freeze_(network, moving.__contains__, running_norms=arm.backbone.batch_norm == "running")
         gradients = max(gradients, sum(t.nbytes for p, t in tensors.items() if p.name in moving))
         try:
-            running = tuple(draft.aux_heads.running(divided.parameters, first))
-            with functions.faster(draft.device):  # as the step runs
-                kept = activations.activation_bytes(
-                    network, cut=cut, chunk=chunk, batch=real, image_size=size, aux_heads=running, channels=channels
-                )
-            activations_bytes = max(activations_bytes, kept)
+            activations_bytes = max(activations_bytes, _activations(draft, first, cut, chunk=chunk, batch=real, moving=moving))
         except ValueError as error:  # BatchNorm that has one value per channel to learn from
             raise TlkitError(
                 f"data.batch_size: the network cannot be trained on {units.images(real)} of {units.pixels(size)} at a time: a layer that "
@@ -219,6 +215,22 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
         weights, gradients, states * trained + averages, activations_bytes, values * (_picture_value(draft) + _FLOAT * _copies(draft)),
         _embedded(draft), _resident(draft),
     )  # fmt: skip
+
+
+def _activations(draft: Draft, first: int, cut: int, *, chunk: int, batch: int, moving: frozenset[str]) -> int:
+    """Return the bytes of a step's activations in the phase after `first` epochs, for which the network is frozen."""
+    resolved, network, size = draft.resolved, draft.network, draft.size(first)
+    running = tuple(draft.aux_heads.running(draft.divided.parameters, first))
+
+    def count() -> int:
+        with functions.faster(draft.device):  # as the step runs
+            return activations.activation_bytes(
+                network, cut=cut, chunk=chunk, batch=batch, image_size=size, aux_heads=running, channels=resolved.channels
+            )
+
+    norms = resolved.arm.backbone.batch_norm
+    question = ("activations", moving, norms, cut, chunk, batch, size, running, draft.device.type)
+    return shared_networks.once(network, question, count)
 
 
 def _copies(draft: Draft) -> int:

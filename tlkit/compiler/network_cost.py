@@ -1,15 +1,21 @@
-"""Build an arm's network on the meta device, and run one image through it there to count operations and read shapes."""
+"""Build an arm's network on the meta device, and run one image through it there to count operations and read shapes.
+
+The rule: arms that are planned within `shared_networks.sharing` share a network that is built from the same, so its modes and what of it trains
+are set anew for each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlkit import tasks
+from tlkit.compiler import shared_networks
 from tlkit.errors import PluginError
 from tlkit.network import building
 from tlkit.network.freezing import freeze_
@@ -46,13 +52,14 @@ def on_meta(resolved: Resolved, classes: int) -> Network:
         resolved: The arm with its plugins.
         classes: That the head tells apart.
     """
+    build = partial(
+        building.build, resolved.backbone, resolved.head, classes=classes,
+        backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=0,
+        image_size=resolved.image_size, channels=resolved.channels, domain_head=resolved.domain_head,
+        compared=resolved.compared,
+    )  # fmt: skip
     with torch.device("meta"):
-        return building.build(
-            resolved.backbone, resolved.head, classes=classes,
-            backbone_options=resolved.backbone_options, head_options=resolved.head_options, seed=0,
-            image_size=resolved.image_size, channels=resolved.channels, domain_head=resolved.domain_head,
-            compared=resolved.compared,
-        )  # fmt: skip
+        return shared_networks.network(build)
 
 
 def cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> Cost:
@@ -67,6 +74,12 @@ def cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> Cost:
         PluginError: a stage or a head does not run, or its output is not as it was declared.
     """
     freeze_(network, lambda _: False)
+    question = ("cost", resolved.image_size, tuple(aux_heads.usable))
+    return shared_networks.once(network, question, lambda: _cost(network, resolved, aux_heads))
+
+
+def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> Cost:
+    """Compute the cost of a frozen network."""
     flops: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
     whole = tasks.get(resolved.head.task).targets.whole
