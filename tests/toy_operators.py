@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tlkit.engine.step.graph import HostReads
+from tlkit.engine.step.host_reads import HostReads
 
 FAKE = torch.device("cuda:0")
 # They give a tensor another shape, or name its device: no kernel runs.

@@ -14,7 +14,8 @@ from torch import nn
 from toy_step import LATE_STEM, addresses, assert_same, batch, copies, made, still, table, train
 from toy_training import CPU
 
-from tlkit.engine.step.graph import Captured, HostReads
+from tlkit.engine.step.graph import Captured
+from tlkit.engine.step.host_reads import HostReads
 from tlkit.engine.step.loss_scale import LossScale
 from tlkit.engine.step.step import Step
 from tlkit.record.formats import ComputeFormat

@@ -7,70 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from toy_step import LATE_STEM, OPTIMIZERS, addresses, assert_same, batch, copies, group, made, table, train
 from toy_training import CPU
 
-from tlkit.engine.step.graph import HostReads
+from tlkit.engine.step.host_reads import HostReads
 from tlkit.engine.step.step import Step
 from tlkit.record.formats import ComputeFormat
-
-READS: dict[str, Callable[[Tensor], object]] = {
-    "item": lambda x: x.sum().item(),
-    "float": lambda x: float(x.sum()),
-    "int": lambda x: int(x.sum()),
-    "a truth value": lambda x: bool(x.sum() > 0),
-    "is_nonzero": lambda x: torch.is_nonzero(x.sum()),
-    "equal": lambda x: torch.equal(x, x + 1),
-    "allclose": lambda x: torch.allclose(x, x),
-    "nonzero": lambda x: x.nonzero(),
-    "where of one": lambda x: torch.where(x > 0),
-    "masked_select": lambda x: x.masked_select(x > 0),
-    "a mask as index": lambda x: x[x > 0],
-    "a mask as target": lambda x: x.clone().index_put_((x > 0,), x[0, 0]),
-    "the gradient of a trace": lambda x: x.requires_grad_().trace().backward(),
-    "unique": lambda x: x.unique(),
-    "unique of rows": lambda x: x.unique(dim=0),
-    "unique_consecutive": lambda x: x.unique_consecutive(),
-    "bincount": lambda x: x.flatten().long().abs().bincount(),
-    "repeat_interleave": lambda x: torch.repeat_interleave(torch.arange(3), torch.arange(3)),
-    "a scalar operand": lambda x: torch.add(x, x, alpha=x.sum()),
-    "foreach with one weight": lambda x: torch._foreach_lerp_([x.clone()], [x], x.sum()),
-    "a backward pass": lambda x: Asking.apply(x.clone().requires_grad_()).sum().backward(),
-}  # fmt: skip
-
-
-class Asking(torch.autograd.Function):
-    """Asks for a number in its backward pass."""
-
-    @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: object, grad: Tensor) -> Tensor:
-        return grad * grad.sum().item()
-
-
-@pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_the_watch_sees_what_waits_for_the_device(read: Callable[[Tensor], object]) -> None:
-    x = torch.randn(4, 4)
-    with HostReads() as reads:
-        read(x)
-    assert reads.found
-
-
-def test_the_watch_passes_a_gather_and_a_choice_by_a_mask() -> None:
-    x, rows = torch.randn(4, 4), torch.tensor([3, 0])
-    with HostReads() as reads:
-        (
-            x[rows],
-            x.index_select(0, rows),
-            torch.where(x > 0, x, -x),
-            x.masked_fill(x > 0, 0.0),
-            x.clone().index_put_((rows,), x[:2]),
-        )
-    assert reads.found == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tlkit.engine.step.graph import Backend, Graph, HostReads, in_words
+from tlkit.engine.step.graph import Backend, Graph, in_words
+from tlkit.engine.step.host_reads import HostReads
 
 
 class CapturedCall:

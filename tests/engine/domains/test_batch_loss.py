@@ -15,7 +15,7 @@ from tlkit.engine.domains import pseudo_labels
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.ranks.shares import Composition
-from tlkit.engine.step.graph import HostReads
+from tlkit.engine.step.host_reads import HostReads
 from tlkit.network.network import Network
 from tlkit.plans import adaptation, schedule
 from tlkit.plans.unlabelled import ConfidentOptions
