@@ -7,17 +7,19 @@ import itertools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import toy_site
-from conftest import Cli
+from conftest import Cli, served
 from toy_site import Site
 
 from tlkit.errors import DataMissing, TlkitError, WeightsMissing
@@ -146,6 +148,42 @@ def test_headers_that_come_byte_by_byte_without_end_are_given_up(
     assert time.monotonic() - began < 10
     gc.collect()  # a socket that is left open is a warning, and that an error
     assert left() == []
+
+
+def test_headers_of_a_proxy_and_answers_before_the_answer_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(BaseHTTPRequestHandler):
+        def pour(self, begin: bytes, more: bytes) -> None:
+            with contextlib.suppress(OSError):  # the other end goes away
+                self.wfile.write(begin)
+                while True:
+                    self.wfile.write(more)
+
+        def do_CONNECT(self) -> None:  # http.server's name
+            self.pour(b"HTTP/1.0 200 OK\r\n", b"x: y\r\n" * 1000)
+
+        def do_GET(self) -> None:
+            self.pour(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 500)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with served(Endless) as address:
+        monkeypatch.setenv("https_proxy", address)
+        for url in (f"{address}/a.bin", "https://example.invalid/a.bin"):
+            with pytest.raises(OSError, match=r"its headers did not end in 1,\d{3},\d{3} bytes"):
+                redirects.open_(url, headers={}, timeout=30)
+
+
+def test_slow_proxy_leaves_the_connection_its_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redirects, "_WAITS", 0.5)
+    mine, proxy = socket.socketpair()
+    with mine, proxy:
+        mine.settimeout(30)
+        proxy.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+        answer = redirects._Answer(mine)
+        answer._read_status()
+        assert mine.gettimeout() <= 15
+        answer.close()
+        assert mine.gettimeout() == 30
 
 
 def test_body_of_a_redirect_is_not_waited_for(site: Site) -> None:

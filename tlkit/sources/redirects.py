@@ -1,7 +1,7 @@
 """Request a file and follow redirects: never from https to anything else. Imports no torch.
 
-The rule: the headers of each answer have to come within a time, all of them. The time-out of a socket is one of silence, and starts again with
-every byte. The body of a redirect is not read.
+The rule: the headers of each answer, also of a proxy's, have to come within a time, all of them, and are no more than a megabyte. The time-out
+of a socket is one of silence, and starts again with every byte. The body of a redirect is not read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO, cast
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
+_MOST = 1 << 20  # bytes of headers: http.client bounds their number, but not in a proxy's answer, nor of answers "100 Continue"
 _WAITS = 2  # times the seconds without a byte, until the headers of an answer have come
 
 
@@ -68,7 +69,7 @@ class _Followed(urllib.request.HTTPRedirectHandler):
 
 
 class _Bytes(io.RawIOBase):
-    """What comes over a connection: until `lift`, all of it has to come within some time.
+    """What comes over a connection: until `lift`, all of it has to come within some time, and is no more than headers may be.
 
     Args:
         raw: Reads the connection.
@@ -78,6 +79,7 @@ class _Bytes(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
         self._raw, self._connection, self._silence = raw, connection, connection.gettimeout()
         self._until = None if self._silence is None else time.monotonic() + _WAITS * self._silence
+        self._came = 0
 
     def readable(self) -> bool:
         """Bytes can be read."""
@@ -88,6 +90,7 @@ class _Bytes(io.RawIOBase):
 
         Raises:
             TimeoutError: nothing came, or it took too long in all.
+            OSError: too much came.
         """
         if self._until is None or self._silence is None:
             return cast(int | None, self._raw.readinto(buffer))
@@ -95,9 +98,13 @@ class _Bytes(io.RawIOBase):
         late = f"its headers did not end in {_WAITS * self._silence:g} s"
         if left <= 0:
             raise TimeoutError(late)
+        if self._came > _MOST:
+            raise OSError(f"its headers did not end in {self._came:,} bytes")
         self._connection.settimeout(min(left, self._silence))
         try:
-            return cast(int | None, self._raw.readinto(buffer))
+            count = cast(int | None, self._raw.readinto(buffer))
+            self._came += count or 0
+            return count
         except TimeoutError as error:
             if left > self._silence:
                 raise
@@ -106,10 +113,13 @@ class _Bytes(io.RawIOBase):
     def lift(self) -> None:
         """Let only silence end it from now on."""
         self._until = None
-        self._connection.settimeout(self._silence)
+        if self._connection.fileno() >= 0:
+            self._connection.settimeout(self._silence)
 
     def close(self) -> None:
-        """Close it, and with it the connection where nothing else needs that."""
+        """Close it, and with it the connection where nothing else needs that; that of a proxy goes on with its own time-out."""
+        if self._until is not None:
+            self.lift()
         self._raw.close()
         super().close()
 
