@@ -90,7 +90,8 @@ def test_the_run_keeps_clips_together(finished: Path) -> None:
 def test_a_clip_is_scored_by_the_mean_of_its_frames(finished: Path, folder: Path, run: Cli) -> None:
     (path,) = finished.glob("*/evaluation.json")
     found = json.loads(path.read_text())["test"]["groups"]
-    known = np.load(path.with_name("predictions.npz"))
+    with np.load(path.with_name("predictions.npz")) as arrays:
+        known = dict(arrays)
     split = json.loads(path.with_name("split.json").read_text())["test"]
     files = dict(zip(split["positions"], split["files"], strict=True))
     tested = known["split"] == "test"
@@ -165,6 +166,11 @@ def test_a_clip_without_frames_is_named(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     with pytest.raises(DataError, match=r"sound\.mp4: has no frames: it is a file of sound alone"):
         list(video_files.frames(tmp_path / "sound.mp4"))
+    clip(tmp_path / "whole.mp4", bar=True, seed=0)
+    content = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: content.index(b"moov") + 200])
+    with pytest.raises(DataError, match=r"cut\.mp4: cannot be read as a video: there is none in it; it may be cut off\."):
+        list(video_files.frames(tmp_path / "cut.mp4"))
 
 
 def test_without_pyav_there_is_one_message(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

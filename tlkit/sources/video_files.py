@@ -23,6 +23,7 @@ SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".
 
 _RATE = Fraction(25)  # frames a second of a video that does not say how many it has
 _SLOWEST = Fraction(1, 1001)  # frames a second of a file that is written
+_AGAIN = "copy or convert it again"
 _CODECS = ("libx264", "mpeg4")  # the first that this build of PyAV has writes videos
 
 Pixels = NDArray[np.uint8]
@@ -152,7 +153,7 @@ def _decoded(path: Path) -> Iterator[Any]:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise DataError(f"{path}: has no frames: it is a file of sound alone.")
+                raise _without_pictures(path, sound=bool(container.streams.audio))
             stream = container.streams.video[0]
             stream.thread_type = "NONE"  # on a busy machine threads of a decoder wait for each other
             for frame in container.decode(stream):
@@ -163,9 +164,16 @@ def _decoded(path: Path) -> Iterator[Any]:
     except (av.FFmpegError, OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         where = f"is broken after {count:,} frames" if count else "cannot be read as a video"
-        raise DataError(f"{path}: {where}: {why}.", "copy or convert it again") from error
+        raise DataError(f"{path}: {where}: {why}.", _AGAIN) from error
     if not count:
-        raise DataError(f"{path}: has no frames.", "copy or convert it again")
+        raise DataError(f"{path}: has no frames; it may be cut off.", _AGAIN)
+
+
+def _without_pictures(path: Path, *, sound: bool) -> DataError:
+    """Return the error for a file in which there is no video: of an .mp4 that is cut off at its beginning PyAV finds no part at all."""
+    if sound:
+        return DataError(f"{path}: has no frames: it is a file of sound alone.")
+    return DataError(f"{path}: cannot be read as a video: there is none in it; it may be cut off.", _AGAIN)
 
 
 def _frame(number: int, decoded: Any) -> Frame:
