@@ -284,6 +284,14 @@ def test_shard_leaves_nothing_where_it_fails(tmp_path: Path) -> None:
     (tmp_path / "out" / "x").touch()
     with pytest.raises(TlkitError, match="is there already"):
         shard_writer.write(folder, tmp_path / "out", size=10**4, progress=lambda *_: None, notify=print)
+    (tmp_path / "link").symlink_to(folder)
+    for source, out in ((folder, folder), (folder, folder / "in" / "side"), (tmp_path / "link", folder / "inside")):
+        with pytest.raises(TlkitError, match="whose images are written"):
+            shard_writer.write(source, out, size=10**4, progress=lambda *_: None, notify=print)
+    assert sorted(path.name for path in folder.iterdir()) == ["test", "train"]
+    with pytest.raises(DataError, match="nowhere: there is no such folder") as caught:
+        shard_writer.write(tmp_path / "nowhere", tmp_path / "new", size=10**4, progress=lambda *_: None, notify=print)
+    assert "sub-folder per class" in str(caught.value), "and no key of a recipe"
 
 
 # ---- order

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tlkit import plugin
+from tlkit.errors import DataMissing, TlkitError
 from tlkit.plugin import Dataset, registry
 from tlkit.recipe import parsing
 from tlkit.sources import data_files, datasets
@@ -33,8 +34,12 @@ def write(
 
     Raises:
         DataError: the folder is none of images in classes, or an image cannot be read.
-        TlkitError: the shards cannot be written.
+        TlkitError: the shards cannot be written, or would lie in the folder.
     """
+    if not folder.exists():
+        raise DataMissing(f"{folder}: there is no such folder.", "a folder of images, in one sub-folder per class")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise TlkitError(f"{out}: lies in {folder}, whose images are written.", "a folder beside it")
     dataset = registry.get(Dataset, "folder")
     options = parsing.options(dataset.options, {}, place="data.options")
     found = data_files.find_data("folder", dataset, options, Places(data=folder), fetch=False)
