@@ -177,6 +177,14 @@ def states(files: Iterable[Path]) -> bytes:
     return total.digest()
 
 
+def remembered() -> str:
+    """Return a text that is another when other digests are remembered."""
+    try:
+        return _stat(os.fspath(cache_folder() / HASHES))
+    except (OSError, TlkitError):
+        return ""
+
+
 @contextlib.contextmanager
 def _memory() -> Iterator[sqlite3.Connection | None]:
     """Open the database of hashes; a cache that cannot be used is no error."""

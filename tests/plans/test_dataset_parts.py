@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from toy_training import training
 
-from tlkit.plans import dataset_facts, dataset_parts, resolve
+from tlkit.errors import DataError
+from tlkit.plans import dataset_facts, dataset_parts, other_parts, resolve
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import DataFiles, Images, Split
 from tlkit.run import decoding
@@ -30,6 +31,14 @@ def test_every_training_image_is_in_one_part(toy_recipe: Path) -> None:
     assert {part.split for part in parts.values()} == {"train"}
     assert np.array_equal(np.sort(np.concatenate([part.indices for part in parts.values()])), np.arange(40))
     assert len(parts["validation"].indices) == 10
+
+
+@pytest.mark.parametrize(("per_class", "fewer"), [(1, ()), (2, ("also.other.split.per_class = 1",))])
+def test_hint_where_no_image_is_left_to_test(toy_recipe: Path, per_class: int, fewer: tuple[str, ...]) -> None:
+    resolved = arm(toy_recipe, f'also.other={{name="synthetic", split={{per_class={per_class}}}}}')
+    with pytest.raises(DataError, match=f"per_class: is {per_class}, and no image is left to test") as caught:
+        other_parts.choose(resolved, "other", images(test=1, all=2 * per_class), seed=0)
+    assert caught.value.hints == (", or ".join([*fewer, "more images of each class"]),)
 
 
 def test_validation_and_test_images_of_the_data_set_are_taken_whole(toy_recipe: Path) -> None:

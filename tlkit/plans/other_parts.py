@@ -94,10 +94,8 @@ def choose(resolved: Resolved, name: str, images: Images, *, seed: int) -> Other
         train = target_split.first_of_each(labels, classes, per_class, seed=seed, where=place)
     parts = OtherParts(images, Selected(ALL, np.setdiff1d(every, train)))
     if not len(parts.test.indices):
-        fewer = f"{place} = {per_class - 1}" if per_class is not None and per_class > 1 else ""
-        raise DataError(
-            f"{place}: is {per_class}, and no image is left to test.", f"{fewer}, or more images of each class".lstrip(", ")
-        )
+        fewer = f"{place} = {per_class - 1}, or " if per_class is not None and per_class > 1 else ""
+        raise DataError(f"{place}: is {per_class}, and no image is left to test.", f"{fewer}more images of each class")
     adapt = resolved.adaptation_to(name)
     if adapt is None:
         return parts

@@ -44,8 +44,9 @@ class Copies:
         return f"{name} has the same images as {of}"
 
 
-# What `refuse` found, as long as both data sets are in memory: they are read again where a file changes.
-_COMPARED: WeakKeyDictionary[Images, WeakKeyDictionary[Images, Copies]] = WeakKeyDictionary()
+# What `refuse` found, as long as both data sets are in memory: they are read again where a file changes. Beside it which digests of files
+# were remembered then: with others fewer files may be unread.
+_COMPARED: WeakKeyDictionary[Images, WeakKeyDictionary[Images, tuple[Copies, str]]] = WeakKeyDictionary()
 
 
 def refuse(resolved: Resolved, name: str, source: Images, target: Images, *, at_most: float = math.inf) -> tuple[str, ...]:
@@ -71,10 +72,7 @@ def refuse(resolved: Resolved, name: str, source: Images, target: Images, *, at_
         return ()
     own, given = resolved.arm.data, resolved.also[name]
     if any(len(split.files) for images in (source, target) for split in images.splits.values()):
-        known = _COMPARED.setdefault(source, WeakKeyDictionary())
-        found = known.get(target) or copies(source, target, at_most=at_most)
-        if not found.unread:  # then another run need not ask
-            known[target] = found
+        found = _compared(source, target, at_most)
     else:  # images that are made, not read
         found = Copies(int((given.name, given.options) == (own.name, resolved.data_options)), 1, 1)
     if found.same > NEARLY_ALL * found.target:
@@ -113,6 +111,16 @@ def copies(source: Images, target: Images, *, at_most: float = math.inf) -> Copi
             contents = set(members.digests(some[0]))
             same = sum(each in contents for each in members.digests(some[1]))
     return Copies(same, len(theirs), len(mine))
+
+
+def _compared(source: Images, target: Images, at_most: float) -> Copies:
+    """Return `copies`, which all arms and runs ask for."""
+    known = _COMPARED.setdefault(source, WeakKeyDictionary())
+    found, then = known.get(target, (None, ""))
+    if found is None or (found.unread and (found.unread <= at_most or then != file_digests.remembered())):
+        found = copies(source, target, at_most=at_most)
+        known[target] = found, file_digests.remembered()
+    return found
 
 
 def _unread(files: Subset) -> int:
