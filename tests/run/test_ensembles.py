@@ -49,7 +49,8 @@ def _apply(folder: Path, *settings: str) -> dict[str, Any]:
 
 def _arrays(folder: Path, arm: str, seed: int, split: str) -> tuple[np.ndarray, np.ndarray]:
     (run,) = (folder / "runs" / "toy").glob(f"{arm}-s{seed}-*")
-    found = np.load(run / "predictions.npz")
+    with np.load(run / "predictions.npz") as arrays:
+        found = dict(arrays)
     mine = found["split"] == split
     logits = found["logits"][mine].astype(np.float64)
     each = np.exp(logits - logits.max(1, keepdims=True))

@@ -156,7 +156,8 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
         mask = pixels_of(row["mask"])
         assert mask.shape == truth.shape
         assert f1_score(truth.ravel(), mask.ravel()) == pytest.approx(wanted, abs=0.03)  # canvases differ at their borders
-        shares = np.load(row["probabilities"])["probabilities"]
+        with np.load(row["probabilities"]) as arrays:
+            shares = arrays["probabilities"]
         assert shares.dtype == np.float16
         assert ((shares[1] > 0.51) <= (mask == 1)).all()
         assert pixels_of(row["overlay"]).shape == (*mask.shape, 3)
