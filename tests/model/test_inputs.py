@@ -206,6 +206,9 @@ WRONG_CALLS = {
     ),
     "a data set to validate on": (lambda m: m.fit(X, Y, validation_data="synthetic"), "is the name of a data set"),
     "class weight": (lambda m: m.fit(X, Y, class_weight={7: 2.0}), "there is no class 7"),
+    "the same images twice": (
+        lambda m: m.fit(np.concatenate([X, X]), np.concatenate([Y, Y]), on_overlap="error", verbose=0), "Model.fit: data: ",
+    ),
     "verbose": (lambda m: m.fit(X, Y, verbose=3), "verbose is 3"),
 }  # fmt: skip
 

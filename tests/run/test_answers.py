@@ -163,7 +163,11 @@ def test_evaluate_leaves_out_what_cannot_be_decoded_and_says_so(finished: Path, 
         (("--on", "nowhere"), "evaluate: nowhere is neither a data set nor a folder."),
         (("--on", "wolves"), "has classes that the network was not trained on: wolf"),
         (("--on", "other", "--set", "schedule.epochs=2"), "--set schedule.epochs: is no option of the data set."),
-        (("--on", "other", "--set", "data.options.tset_fraction=0.5"), "data.options.tset_fraction: there is no such key"),
+        (
+            ("--on", "other", "--set", "data.options.tset_fraction=0.5"),
+            "evaluate: other: data.options.tset_fraction: there is no such key",
+        ),
+        (("--on", "cifar10", "--offline"), 'evaluate: cifar10: data.name: "cifar10" is not on this machine'),
     ],
 )
 def test_wrong_images_are_a_message(finished: Path, tmp_path: Path, run: Cli, options: tuple[str, ...], words: str) -> None:
@@ -193,6 +197,8 @@ def test_embed_writes_the_pooled_output_of_a_stage(finished: Path, tmp_path: Pat
     for command, more in (("embed", ("--out", "x.npz")), ("predict", ())):
         code, _, text = run(command, finished, "empty", *more)
         assert (code, text.startswith(f"{command}: empty holds no image files")) == (1, True)
+    code, _, text = run("embed", finished, "nowhere", "--out", "emb2")
+    assert (code, text.splitlines()[0]) == (1, "nowhere: there is no such file or folder."), "and nothing of a suffix"
 
 
 def test_a_folder_of_images_does_not_hide_the_recipe_that_is_named_after_it(finished: Path, tmp_path: Path, run: Cli) -> None:
@@ -201,7 +207,8 @@ def test_a_folder_of_images_does_not_hide_the_recipe_that_is_named_after_it(fini
     assert run("predict", "toy", "toy")[0] == 0
     code, *_ = run("embed", "toy", "toy", "--out", "x.npz")  # which is a backbone's name too
     assert code == 0
-    np.testing.assert_allclose(np.load("x.npz")["embeddings"], pooled(finished, files_of(tmp_path / "toy")[0]), atol=1e-5)
+    with np.load("x.npz") as kept:
+        np.testing.assert_allclose(kept["embeddings"], pooled(finished, files_of(tmp_path / "toy")[0]), atol=1e-5)
     assert run("export", "toy", "--to", "safetensors")[0] == 0
 
 
@@ -217,7 +224,8 @@ def test_embed_computes_an_image_once_wherever_its_file_lies(
     monkeypatch.setattr(Prefix, "__call__", lambda self, x, **more: images.append(len(x)) or forward(self, x, **more))
     assert run("embed", finished, "moved", "--out", "second.npz")[0] == 0
     assert images == [1]
-    first, second = np.load(tmp_path / "first.npz"), np.load(tmp_path / "second.npz")
+    with np.load(tmp_path / "first.npz") as one, np.load(tmp_path / "second.npz") as two:
+        first, second = dict(one), dict(two)
     known = dict(zip(second["images"].tolist(), second["embeddings"], strict=True))
     files = [name.replace("new", "moved", 1) for name in first["images"].tolist()]
     assert len(files) == 21

@@ -5,6 +5,8 @@ import hashlib
 import itertools
 import json
 import os
+import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -91,6 +93,20 @@ def test_a_second_apply_has_nothing_to_do(runs: dict[str, Path]) -> None:
     assert (runs["shards"] / "metrics.jsonl").stat().st_mtime_ns == before
 
 
+def test_recipe_is_named_where_a_shard_changed(runs: dict[str, Path], tmp_path: Path, run: Cli) -> None:
+    shutil.copytree(runs["shards"].parents[2] / "out", tmp_path / "out")
+    with (tmp_path / "out" / "train-000000.tar").open("ab") as file:
+        file.write(bytes(10_240))
+    options = ("--set", 'also.other={name="shards", options={path="out"}}')
+    named = recipe(tmp_path, "changed", "shards", 'path = "out"').name, "changed.toml: "
+    beside = recipe(tmp_path, "beside", "synthetic", "").name, "beside.toml: also.other: "
+    for (name, begin), more in ((named, ()), (beside, options)):
+        for command in ("plan", "apply"):
+            code, _, error = run(command, name, *more)
+            assert code == 1
+            assert re.match(rf"{begin}\S*out/train-000000\.tar: changed since it was indexed", error), error
+
+
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
     for number in range(3):
@@ -111,7 +127,8 @@ def test_embed_writes_a_file_a_shard_and_does_what_is_missing(
         (tmp_path / "pictures").mkdir(exist_ok=True)
         (tmp_path / "pictures" / f"{number:06d}.png").write_bytes(png(number))
     run("embed", runs["folder"], "pictures", "--out", "x.npz")
-    assert (np.array(found["embedding"], np.float32) == np.load(tmp_path / "x.npz")["embeddings"]).all()
+    with np.load(tmp_path / "x.npz") as kept:
+        assert (np.array(found["embedding"], np.float32) == kept["embeddings"]).all()
     (tmp_path / "done" / "1.parquet").unlink()
     kept = (tmp_path / "done" / "0.parquet").stat().st_mtime_ns
     code, said, _ = run("embed", runs["folder"], "set", "--out", "done")

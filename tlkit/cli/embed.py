@@ -82,6 +82,8 @@ def embed(
             raise TlkitError(f"{out}: is the name of a file, and embeddings of shards fill a folder.", f"--out {out.stem}")
         shards = None
     if shards is None:
+        if not out.suffix:
+            named.refuse_missing(images)
         embeddings.check(out)
         if chosen is not None:
             raise TlkitError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlkit.cli import console
-from tlkit.errors import DataError
+from tlkit.errors import DataError, DataMissing
 
 if TYPE_CHECKING:
     from tlkit.run.prediction import Predictor
@@ -69,6 +69,17 @@ def image_files(given: Sequence[Path], *, bands: bool, where: str) -> list[Path]
         else:
             paths.append(path)
     return paths
+
+
+def refuse_missing(given: Sequence[Path]) -> None:
+    """Refuse what is neither a file, a folder nor a pattern, where files that are missing are not told one by one.
+
+    Raises:
+        DataMissing: with the first of them.
+    """
+    for path in given:
+        if path != _STANDARD_INPUT and not os.path.lexists(path) and not glob.has_magic(str(path)):
+            raise DataMissing(f"{path}: there is no such file or folder.", "images, a folder of them, or a folder of shards")
 
 
 def holds_images(folder: Path) -> bool:

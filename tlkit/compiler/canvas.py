@@ -20,7 +20,7 @@ from tlkit.network import shapes
 from tlkit.plans import dataset_images, job_inputs, other_parts
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Split
-from tlkit.sources import data_files, scaling
+from tlkit.sources import scaling
 from tlkit.sources.places import Places
 from tlkit.units import Size
 
@@ -30,12 +30,12 @@ def known(resolved: Resolved, places: Places) -> Resolved:
     if not tasks.get(resolved.head.task).targets.whole:
         return resolved
     with suppress(DataMissing):
-        found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
+        found = job_inputs.known_data(resolved, places)
         images = dataset_images.images(resolved.dataset, found, resolved)
         splits = list(images.splits.values())
         for name, source in resolved.also.items():
             with suppress(DataMissing):
-                there = job_inputs.find_beside(source, places, fetch=False)
+                there = job_inputs.known_beside(resolved, f"also.{name}", source, places)
                 splits += _tested(resolved, name, dataset_images.other_images(resolved, name, there, images.classes).splits)
         return settled(resolved, splits, classes=len(images.classes))
     return settled(resolved, (), classes=2)

@@ -24,7 +24,7 @@ from tlkit.plans.jobs import Job
 from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Convention, Dataset, Images, Split
-from tlkit.recipe import maps, parsing
+from tlkit.recipe import maps, naming, parsing
 from tlkit.recipe.maps import HEAD
 from tlkit.run import start_network
 from tlkit.sources import weight_files
@@ -155,7 +155,8 @@ class Setup:
         """Return the images of a call, and the job for them."""
         if given.images is not None:
             return given.images, replace(job, content=_content(given.images))
-        return dataset_images.images(job.resolved.dataset, job.found, job.resolved), job
+        with naming.named(job.resolved.where):
+            return dataset_images.images(job.resolved.dataset, job.found, job.resolved), job
 
     def validated(self, images: Images, job: Job, held_out: Given) -> tuple[Images, Job]:
         """Return images with those of `validation_data` in the split "validation", and the job for them."""
@@ -175,7 +176,9 @@ class Setup:
             return given.images
         data = {"data": {"split": {"fractions": [1.0, 0.0, 0.0]}}}
         resolved, places = self.resolved(where=where, more=data, given=given)
-        return dataset_images.images(resolved.dataset, self.job(resolved, places, where=where).found, resolved)
+        found = self.job(resolved, places, where=where).found
+        with naming.named(where):
+            return dataset_images.images(resolved.dataset, found, resolved)
 
 
 def least_epochs(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ from tlkit.model.callbacks import Callbacks
 from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
 from tlkit.plugin import Convention, Images
+from tlkit.recipe import naming
 from tlkit.run import preparation, range_tests
 
 
@@ -62,10 +63,11 @@ class Training:
         Raises:
             RunFailed: a callback raised, or the loss is no longer a number.
         """
-        prepared = preparation.prepare(
-            self.job, library=Library(self.images, note=shown.note), images=self.images, device=self.device,
-            observer=shown, network=self.network,
-        )  # fmt: skip
+        with naming.named(self.job.resolved.where):
+            prepared = preparation.prepare(
+                self.job, library=Library(self.images, note=shown.note), images=self.images, device=self.device,
+                observer=shown, network=self.network,
+            )  # fmt: skip
         prepared, _ = range_tests.settled(prepared, device=self.device, observer=shown)
         plan, self.split = prepared.plan, prepared.split
         self.scaling = plan.input if plan.input.channels == "bands" else None

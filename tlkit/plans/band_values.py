@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlkit.errors import DataError, DataMissing, ImageError
-from tlkit.plans import dataset_images
+from tlkit.plans import dataset_images, job_inputs
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import ImageFile, Images, Split, Values
-from tlkit.sources import band_files, data_files
+from tlkit.sources import band_files
 from tlkit.sources.places import Places
 
 
@@ -27,7 +27,7 @@ def known(resolved: Resolved, places: Places) -> Resolved:
     if resolved.arm.data.channels is None:
         return resolved
     with suppress(DataMissing):
-        found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
+        found = job_inputs.known_data(resolved, places)
         return settled(resolved, dataset_images.images(resolved.dataset, found, resolved))
     return resolved
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tlkit import tasks, units
 from tlkit.errors import DataError, DataMissing, first_few, option
-from tlkit.plans import dataset_images, job_inputs, other_parts, overlap, target_copies
+from tlkit.plans import dataset_images, job_inputs, other_parts, overlap, target_copies, unlabelled
 from tlkit.plans.dataset_parts import Selected, select, split_train
 from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
@@ -22,7 +22,7 @@ from tlkit.plugin.members import Joined, Subset
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.tables import FieldOfView
-from tlkit.sources import crop_looks, data_files, image_files, mask_counts, mask_looks
+from tlkit.sources import crop_looks, image_files, mask_counts, mask_looks
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
 from tlkit.tasks.task import Rows
@@ -47,7 +47,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
     """
     dataset = resolved.dataset
     try:
-        found = data_files.find_data(resolved.arm.data.name, dataset, resolved.data_options, places, fetch=False)
+        found = job_inputs.known_data(resolved, places)
     except DataMissing as error:
         assumed = classes or dataset.classes
         if assumed is None:
@@ -60,7 +60,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
     unread: list[str] = []
     for name, source in resolved.also.items():
         with suppress(DataMissing):
-            there = job_inputs.find_beside(source, places, fetch=False)
+            there = job_inputs.known_beside(resolved, f"also.{name}", source, places)
             also[name] = other_parts.choose(
                 resolved, name, dataset_images.other_images(resolved, name, there, mine.classes), seed=seed
             )
@@ -137,7 +137,7 @@ def _unlabelled(resolved: Resolved, places: Places) -> Images | None:
     if source is None:
         return None
     with suppress(DataMissing):
-        there = job_inputs.find_beside(source, places, fetch=False)
+        there = job_inputs.known_beside(resolved, unlabelled.NAME, source, places)
         return dataset_images.unlabelled_images(source, there)
     return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,6 +84,32 @@ def find_beside(source: Source, places: Places, *, fetch: bool) -> DataFiles:
         DataMissing: with every folder that was looked in, and what would help.
     """
     return data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=fetch)
+
+
+def known_data(resolved: Resolved, places: Places) -> DataFiles:
+    """Find an arm's data without downloading anything.
+
+    Raises:
+        DataMissing: with every folder that was looked in.
+        TlkitError: a file is damaged or changed. Each error begins with the recipe, as those of `find` do where a recipe is applied.
+    """
+    with _begun(resolved.where):
+        return data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
+
+
+def known_beside(resolved: Resolved, table: str, source: Source, places: Places) -> DataFiles:
+    """Find the files of an arm's other data set, that of a table, without downloading anything; the errors are those of `known_data`."""
+    with _begun(f"{resolved.where}: {table}"):
+        return find_beside(source, places, fetch=False)
+
+
+@contextlib.contextmanager
+def _begun(where: str) -> Iterator[None]:
+    try:
+        yield
+    except TlkitError as error:
+        error.begin_with_(where)
+        raise
 
 
 def content(resolved: Resolved, inputs: Inputs, *, content_of: Callable[[tuple[Path, ...]], str]) -> dict[str, str]:

@@ -28,7 +28,7 @@ from tlkit.network.network import Network
 from tlkit.plans import band_checks, dataset_facts, dataset_images
 from tlkit.plans.resolved import Source
 from tlkit.plugin import DataFiles, Dataset, Split, registry
-from tlkit.recipe import parsing
+from tlkit.recipe import naming, parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.settings import parse_setting
 from tlkit.recipe.tables import DataTable
@@ -144,17 +144,19 @@ def evaluate(
         TlkitError: there is no such data set, it has classes that the network has not, or no image of it can be decoded.
     """
     (arm,) = parsing.read(run / run_folder.RECIPE).arms.values()
-    source = _source(on, settings, arm.data)
+    with naming.named(f"evaluate: {on}"):
+        source = _source(on, settings, arm.data)
     wanted = predictor.network.task.targets
     if source.name != on and wanted.whole:
         raise DataError(
             f"evaluate: {on}: is read as a sub-folder per class, and the network answers for {wanted.words}.",
             f"name the data set that reads it: {option('on', arm.data.name)} {setting(f'data.options.path={on}')}, with its other options",
         )
-    found = data_files.find_data(source.name, source.dataset, source.options, places, fetch=True)
+    with naming.named(f"evaluate: {on}"):
+        found = data_files.find_data(source.name, source.dataset, source.options, places, fetch=True)
+        images, part = dataset_images.labelled_images(source, found, predictor.classes, where=f"evaluate: {on}")
     for line in dataset_facts.unused(found):
         note(line)
-    images, part = dataset_images.labelled_images(source, found, predictor.classes, where=f"evaluate: {on}")
     if part == "all" and _was_trained_on(run, source, found):
         note(f"evaluate: {on}: the run was trained on images of this data set; its metrics do not tell how it does on new ones")
     targets = images.splits[part].targets

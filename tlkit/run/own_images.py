@@ -17,7 +17,7 @@ from tlkit.plans import dataset_images, job_inputs, resolve
 from tlkit.plans.dataset_parts import Selected
 from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import DataFiles, Images
-from tlkit.recipe import parsing
+from tlkit.recipe import naming, parsing
 from tlkit.record import run_folder
 from tlkit.sources import data_files
 from tlkit.sources.places import Places
@@ -45,9 +45,10 @@ def find(run: Path, places: Places) -> tuple[Images, dict[str, Selected]]:
     recipe = parsing.read(path)
     ((name, arm),) = recipe.arms.items()
     resolved = resolve.resolve_arm(arm, name=name, recipe=recipe.name, places=places, where=str(path), folds=recipe.folds)
-    found = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
-    _refuse_others(run, known["inputs"], resolved, found)
-    images = dataset_images.images(resolved.dataset, found, resolved)
+    with naming.named(str(path)):
+        found = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
+        _refuse_others(run, known["inputs"], resolved, found)
+        images = dataset_images.images(resolved.dataset, found, resolved)
     return images, _parts(run, images)
 
 

@@ -14,6 +14,7 @@ from tlkit.events import Observer
 from tlkit.plans import auto_rates, dataset_images, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
+from tlkit.recipe import naming
 from tlkit.record.timings import EarlierChoices
 from tlkit.run import preparation
 from tlkit.run.preparation import Prepared
@@ -65,10 +66,11 @@ def _in_forms_of(
     earlier = EarlierChoices(
         plan.batch_size, plan.compute_format, prefixes, plan.kernels, plan.evaluation_format, scaled, auto_rates.kept(plan)
     )
-    images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
-    if not plan.images.test:
-        images = dataset_images.without_test(images)
-    library = Library(images, note=observer.note)
-    return preparation.prepare(
-        job, library=library, images=images, device=device, observer=observer, earlier=earlier, watch=watch, ranks=ranks
-    )
+    with naming.named(job.resolved.where):
+        images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
+        if not plan.images.test:
+            images = dataset_images.without_test(images)
+        library = Library(images, note=observer.note)
+        return preparation.prepare(
+            job, library=library, images=images, device=device, observer=observer, earlier=earlier, watch=watch, ranks=ranks
+        )

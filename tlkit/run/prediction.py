@@ -26,7 +26,7 @@ from tlkit.network import building, shapes, weights
 from tlkit.network.network import Network
 from tlkit.plans import network_plugins
 from tlkit.plugin import Backbone, Convention, Head, provenance, registry
-from tlkit.recipe import parsing
+from tlkit.recipe import naming, parsing
 from tlkit.record import run_choice, run_files, run_folder
 from tlkit.run import box_prediction, mask_prediction, whole_pictures
 from tlkit.sources import scaling, stacks
@@ -256,7 +256,8 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
     known = run_folder.resolved(folder)
     recipe = parsing.read(folder / run_folder.RECIPE)
     (table,) = recipe.arms.values()
-    built = network_plugins.network_of(table)
+    with naming.named(str(folder / run_folder.RECIPE)):
+        built = network_plugins.network_of(table)
     for line in changed_plugins(folder):
         note(line)
     try:
