@@ -13,6 +13,10 @@ from tlkit.recipe import naming
         "adapt: the target has 1 image.",
         'also."a b".split.per_class: is 3.',
         "select_by: snd is.",
+        "seeds.0: is -1.",
+        "optimizer.momentum: is 2.",
+        'freeze."layer4.0": owns no parameter.',
+        "ensemble: has no member.",
     ],
 )
 def test_a_problem_of_a_key_begins_with_the_recipe_and_stays_an_error_of_its_kind(problem: str) -> None:
@@ -24,7 +28,19 @@ def test_a_problem_of_a_key_begins_with_the_recipe_and_stays_an_error_of_its_kin
         assert isinstance(caught.value.__cause__, OSError)
 
 
-@pytest.mark.parametrize("problem", ["images/3.png: cannot be decoded.", "datasets: there is none.", "r.toml: data: is empty."])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "images/3.png: cannot be decoded.",
+        "datasets: there is none.",
+        "r.toml: data: is empty.",
+        "data.csv: has no column label.",
+        "data.v1/cat/3.png: is not an image.",
+        "head.2/weights.npz: is damaged.",
+        "precision.txt: is empty.",
+        "data",
+    ],
+)
 def test_another_problem_stays_as_it_is(problem: str) -> None:
     for where in ("r.toml", ""):
         with pytest.raises(DataError) as caught, naming.named(where):

@@ -80,6 +80,13 @@ def keys_of(table: type[BaseModel]) -> tuple[str, ...]:
     return tuple(field.alias or name for name, field in table.model_fields.items())
 
 
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that a field's type names: none for a number, several for a union of tables."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in typing.get_args(annotation) for model in models_in(inner)]
+
+
 def words(line: ErrorDetails, root: type[BaseModel]) -> tuple[str, ...]:
     """Return a message for an error: (problem, hint, ...).
 
@@ -171,7 +178,7 @@ def _owner(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[type[Base
     owner, start = root, 0
     for index, part in enumerate(loc[:-1]):
         field = owner.model_fields.get(str(part))
-        inner = _models(field.annotation) if field is not None else []
+        inner = models_in(field.annotation) if field is not None else []
         if len(inner) > 1:
             return None, loc[start:]
         if inner:
@@ -185,9 +192,3 @@ def _meaning(loc: tuple[int | str, ...], owner: type[BaseModel] | None) -> str:
     fields = {} if owner is None else dict(zip(keys_of(owner), owner.model_fields.values(), strict=True))
     field = fields.get(names[0]) if len(names) == 1 else None
     return str(field.description or "") if field is not None else ""
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in typing.get_args(annotation) for model in _models(inner)]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.recipe.messages import keys_of
+from tlkit.recipe.messages import keys_of, models_in
 from tlkit.recipe.recipe import Arm, Header
-
-_KEY = re.compile(rf"({'|'.join({*keys_of(Header), *keys_of(Arm)})})(\.[^:]+)?: ")
+from tlkit.recipe.settings import path_of
 
 
 @contextmanager
@@ -34,4 +33,16 @@ def named(where: str) -> Iterator[None]:
 
 def _lacks(error: TlkitError, where: str) -> bool:
     """Return whether an error begins with a key of the recipe."""
-    return bool(where) and not error.problem.startswith(f"{where}: ") and _KEY.match(error.problem) is not None
+    place, colon, _ = error.problem.partition(": ")
+    return bool(where and colon) and not error.problem.startswith(f"{where}: ") and _is_key(place)
+
+
+def _is_key(place: str) -> bool:
+    """Return whether a recipe can have a key; of data.csv its table has none such, so it is a file."""
+    first, *inner = path_of(place) or ("",)
+    field = (Header.model_fields | Arm.model_fields).get(first)
+    if field is None or not inner:
+        return field is not None
+    if typing.get_origin(field.annotation) in (dict, list):  # names of the user's choice, or the items of a list
+        return True
+    return inner[0] in {key for table in models_in(field.annotation) for key in keys_of(table)}
