@@ -10,11 +10,13 @@ import pytest
 import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tlkit.errors import RecipeError
-from tlkit.recipe import augmentations, json_schema, parsing
-from tlkit.recipe.augmentations import Augmentation
+from tlkit.recipe import augmentations, json_schema, messages, parsing
+from tlkit.recipe.augmentations import Augmentation, RandomErasing
 from tlkit.recipe.digest import digest_of
+from tlkit.recipe.domains import AdaptTable
 from tlkit.recipe.recipe import Arm, arm_toml
 from tlkit.recipe.settings import parse_setting
 
@@ -126,8 +128,6 @@ LISTED = f"augmentations: {', '.join(NAMES)}"
         ("[[]]", ["data.augment.0: is [], but should be a name, or a table with a name."]),
         ("[{ alpha = 0.4 }]", ['data.augment.0: is {"alpha": 0.4}, and has no name.', LISTED]),
         ("[{ name = 3 }]", ["data.augment.0: there is no augmentation 3."]),
-        ('"hflip"', ['data.augment: is "hflip", but should be a list.', 'augment = ["hflip"]', "in this order"]),
-        ('{ name = "hflip" }', ['data.augment: is {"name": "hflip"}, but should be a list.']),
         ('[{ name = "mixup", alfa = 1 }]', ["data.augment.0.alfa: there is no such key.", "keys: name, alpha", '"alpha"?']),
         ('[{ name = "random_crop", p = 1 }]', ["data.augment.0.p: there is no such key.", "keys: name, padding"]),
         (
@@ -161,6 +161,43 @@ def test_wrong_augmentation_is_said_in_words_and_once(augment: str, words: list[
     found = problem(f"augment = {augment}")
     assert [word for word in words if word not in found] == []
     assert "=" not in found.partition(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("augment", "shown", "example"),
+    [
+        ('"hflip"', '"hflip"', '["hflip"]'),
+        ('"crop"', '"crop"', '["random_crop"]'),
+        ('"sepia"', '"sepia"', '["sepia"]'),
+        ("3", "3", "[3]"),
+        ('{ name = "hflip" }', '{"name": "hflip"}', "[{ ... }]"),
+    ],
+)
+def test_what_is_no_list_is_answered_with_a_list_of_the_nearest_name(augment: str, shown: str, example: str) -> None:
+    assert problem(f"augment = {augment}").splitlines() == [
+        f"data.augment: is {shown}, but should be a list.",
+        f"  for instance augment = {example}",
+        "  augmentations are applied in this order",
+        f"  {LISTED}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (["hflip", "mixup"], "has mixup, which mixes images, and both views are of one image; leave it out."),
+        (["random_crop"], "has random_crop, and both views are cropped alike; give it in data.augment."),
+        (["random_resized_crop"], "has random_resized_crop, and both views are cropped alike; give it in data.augment."),
+    ],
+)
+def test_second_view_is_of_the_same_whole_picture(view: list[str], words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        AdaptTable.model_validate({"target": "x", "second_view": view})
+    (line,) = caught.value.errors()
+    assert messages.words(line, AdaptTable) == (words,)
+    made = AdaptTable.model_validate({"target": "x", "second_view": ["vflip", "color_jitter"]})
+    assert augmentations.twice(arm(["hflip", "color_jitter"]).data.augment, made.second_view) == "color_jitter"
+    assert augmentations.twice(arm(["hflip"]).data.augment, made.second_view) is None
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
@@ -202,20 +239,33 @@ def test_views_of_augmented_images_are_taken() -> None:
     assert arm([]).data.augment_views is None
 
 
+def test_smallest_and_largest_area_may_be_equal() -> None:
+    (table,) = arm([{"name": "random_erasing", "scale": [0.3, 0.3]}]).data.augment
+    assert isinstance(table, RandomErasing)
+    assert table.scale == (0.3, 0.3)
+
+
 @pytest.mark.parametrize(
-    ("names", "room", "mixed"),
+    ("names", "room", "window", "mixed", "colours"),
     [
-        ([], False, False),
-        (["hflip", "mixup"], False, True),
-        (["random_crop"], True, False),
-        ([{"name": "random_crop", "padding": 4}], False, False),
-        (["cutmix", "random_resized_crop"], False, True),
+        ([], False, None, False, []),
+        (["hflip", "mixup"], False, None, True, []),
+        (["random_crop"], True, None, False, []),
+        ([{"name": "random_crop", "padding": 4}, "randaugment"], False, None, False, ["randaugment"]),
+        (["cutmix", "random_resized_crop", "color_jitter"], False, "random_resized_crop", True, ["color_jitter"]),
     ],
 )
-def test_augmentations_say_whether_they_need_room_and_whether_they_mix(names: list[str], room: bool, mixed: bool) -> None:
+def test_augmentations_say_what_they_do_to_a_picture(
+    names: list[str], room: bool, window: str | None, mixed: bool, colours: list[str]
+) -> None:
     tables: list[Augmentation] = arm(names).data.augment
+    found = augmentations.windows(tables)
     assert augmentations.needs_room(tables) is room
+    assert (None if found is None else found.name) == window
+    assert augmentations.crops(tables) is any("crop" in table.name for table in tables)
     assert augmentations.mixes(tables) is mixed
+    assert augmentations.of_colour(tables) == colours
+    assert set(augmentations.not_of_colour()) == set(NAMES) - {"color_jitter", "randaugment"}
 
 
 DOCUMENTS: list[tuple[object, bool]] = [

@@ -13,6 +13,7 @@ from tlkit.recipe import naming
         "adapt: the target has 1 image.",
         'also."a b".split.per_class: is 3.',
         "select_by: snd is.",
+        "data.options.file: labels.csv: has no column label.",
         "seeds.0: is -1.",
         "optimizer.momentum: is 2.",
         'freeze."layer4.0": owns no parameter.',
@@ -26,6 +27,9 @@ def test_a_problem_of_a_key_begins_with_the_recipe_and_stays_an_error_of_its_kin
         assert str(caught.value) == f"r.toml: {problem}\n  a remedy"
         assert (caught.value.problem, caught.value.hints) == (f"r.toml: {problem}", ("a remedy",))
         assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(DataError) as caught, naming.named(""):
+        raise DataError(problem)
+    assert caught.value.problem == problem
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,12 @@ def test_another_problem_stays_as_it_is(problem: str) -> None:
         with pytest.raises(DataError) as caught, naming.named(where):
             raise DataError(problem)
         assert caught.value.problem == problem
+
+
+def test_recipe_that_is_called_like_a_key_is_named_once() -> None:
+    with pytest.raises(DataError) as caught, naming.named("freeze.toml"), naming.named("freeze.toml"):
+        raise DataError("freeze.stem: is frozen.")
+    assert caught.value.problem == "freeze.toml: freeze.stem: is frozen."
 
 
 def test_each_problem_of_a_recipe_is_named_once() -> None:

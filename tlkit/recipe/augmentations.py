@@ -277,7 +277,7 @@ def _list(value: object) -> object:
     """Refuse what is no list with an example of a list, which has the nearest augmentation."""
     if isinstance(value, list):
         return value
-    near = get_close_matches(value, _NAMES, n=1, cutoff=0.5) if isinstance(value, str) else []
+    near = get_close_matches(value, _NAMES, cutoff=0.5) if isinstance(value, str) else []
     what, *hints = no_list("augment", value, near[0] if near else value, "augmentations are applied in this order")
     raise problem(what, *hints, _LISTED)
 

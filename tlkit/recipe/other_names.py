@@ -65,7 +65,7 @@ _KNOWN = {
     **dict.fromkeys(("device", "devices", "gpus", "accelerator"), _DEVICE),
     **dict.fromkeys(("num_workers", "workers", "prefetch"), _WORKERS),
     **dict.fromkeys(("classes", "num_classes", "n_classes"), _CLASSES),
-    "warmup": "schedule.warmup_epochs = 1",
+    "warmup": 'warmup is a key of three schedules: [schedule] name = "cosine", warmup_epochs = 1; one_cycle has rise instead',
     "path": 'data.options.path = "images"',
     "shuffle": "nothing to set: training images are shuffled in every epoch, the same for every arm of one seed",
 }

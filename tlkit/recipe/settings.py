@@ -39,7 +39,9 @@ def parse_setting(text: str) -> Setting:
     except tomllib.TOMLDecodeError:
         return Setting(path, value.strip())
     if read.keys() != {"value"}:
-        raise TlkitError(f"--set {text!r}: its first line is one setting, and more follow.", "one --set for each setting")
+        raise TlkitError(
+            f"{in_setting(repr(text))}: its first line is one setting, and more follow.", "give each setting by itself"
+        )
     return Setting(path, read["value"])
 
 
