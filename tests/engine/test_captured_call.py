@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from toy_step import Recorder
 
 from tlkit.engine.captured_call import CapturedCall
-from tlkit.engine.prefix.prefix import Prefix
+from tlkit.engine.prefix.prefix import Prefix, build
+from tlkit.network.network import Network
 from tlkit.record.formats import PrefixPlan
 
 
@@ -35,6 +36,15 @@ def test_each_range_of_stages_has_a_graph_of_its_own() -> None:
     assert torch.equal(between, eager(x, stop=1))
     assert torch.equal(captured(between, start=1), eager(x))
     assert backend.calls == ["warm up", "capture", "replay"] * 2
+
+
+def test_a_prefix_that_is_built_for_a_backend_is_captured_or_says_why_not() -> None:
+    network, x = Network({"stem": nn.Conv2d(3, 4, 3)}, nn.Identity()).eval(), torch.randn(4, 3, 6, 6)
+    backend, failing, notes = Recorder(), Recorder(failing={0: RuntimeError("no memory")}), []
+    for each in (backend, failing):
+        build(network, 1, PrefixPlan(chunk=4), sample=x[:1], backend=each, note=notes.append)(x)
+    assert backend.calls == ["warm up", "capture", "replay"]
+    assert notes == ["the fixed prefix runs without a captured graph: RuntimeError: no memory"]
 
 
 def test_what_cannot_be_captured_runs_as_it_is_and_says_why_once() -> None:

@@ -16,7 +16,9 @@ from tlkit.engine import formats
 from tlkit.engine.images.normalisation import normalise
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.prefix import Prefix
+from tlkit.errors import PluginError
 from tlkit.network.network import Network
+from tlkit.network.packing import Packing
 from tlkit.network.stages import Stage
 from tlkit.plugin import IMAGENET
 from tlkit.record.formats import COMPUTE_FORMATS, ComputeFormat, PrefixPlan
@@ -151,6 +153,9 @@ def test_every_norm_of_a_prefix_is_folded_and_none_of_the_network(name: str) -> 
     assert after.keys() == before.keys()
     assert all(torch.equal(tensor, before[key]) and tensor.stride() == strides[key] for key, tensor in after.items())
     plain = build(name, ComputeFormat(), folded=False)
+    assert not any(
+        parameter.requires_grad for each in (made, plain) for stage in each._stages for parameter in stage.parameters()
+    )
     kept = sum(isinstance(module, nn.BatchNorm2d) for stage in plain._stages for module in stage.modules())
     assert kept == {"toy": 3, "resnet18": 20, "efficientnet_lite0": 49}[name]
 
@@ -210,6 +215,74 @@ def test_features_that_are_no_map_pass(compute_format: ComputeFormat) -> None:
     assert features.dtype == torch.float32
     with torch.no_grad():
         assert worst(features, mine.run(x)) < (1e-5 if compute_format.precision == "float32" else 0.05)
+
+
+def test_a_stage_that_cannot_be_copied_is_named() -> None:
+    stem = nn.Conv2d(3, 4, 1)
+    stem.scaled = stem.weight * 2  # a tensor with a history
+    with pytest.raises(PluginError, match="stage stem: cannot be copied: "):
+        prefix.build(Network({"stem": stem}, nn.Identity()), 1, PrefixPlan(), sample=torch.randn(1, 3, 2, 2))
+
+
+class Shapes(nn.Module):
+    """Write down the shapes of what comes, and pass it on."""
+
+    def __init__(self, seen: list[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(tuple(x.shape))
+        return x
+
+
+@pytest.mark.parametrize(
+    ("layer", "width", "alone"),
+    [
+        (nn.Linear(30, 4), 30, True),
+        (nn.Linear(10, 4), 10, True),
+        (nn.Linear(20, 4), 20, False),
+        (nn.Conv2d(9, 4, 1), 9, True),
+        (nn.Conv2d(10, 4, 1), 10, True),
+        (nn.Conv2d(20, 4, 1), 20, False),
+        (nn.Conv2d(20, 4, 1, groups=2), 20, True),  # ten channels each
+        (nn.Conv2d(9, 4, (1, 2)), 9, False),
+        (nn.Conv2d(9, 4, (2, 1)), 9, False),
+        (nn.ReLU(), 9, False),
+    ],
+    ids=str,
+)
+def test_only_a_stage_with_a_product_over_an_odd_width_runs_image_by_image(layer: nn.Module, width: int, alone: bool) -> None:
+    """Odd is what is no multiple of 16 bytes, of four values in float32."""
+    seen: tuple[list[tuple[int, ...]], list[tuple[int, ...]]] = ([], [])
+    stages = [nn.Sequential(Shapes(seen[0]), layer), Shapes(seen[1])]
+    one = (width,) if isinstance(layer, nn.Linear) else (width, 2, 2)
+    run = Prefix([stage.eval() for stage in stages], pools=False, plan=PrefixPlan(chunk=4))
+    assert len(run(torch.randn(3, *one))) == 3
+    assert seen[0] == ([(1, *one)] * 4 if alone else [(4, *one)])
+    assert len(seen[1]) == 1
+
+
+@pytest.mark.parametrize("means", [False, True], ids=["maps", "means"])
+@each_compute_format
+def test_a_cut_carries_what_the_rest_of_the_network_reads(compute_format: ComputeFormat, means: bool) -> None:
+    """The maps of both stages of five bands, or the mean of the first beside the map of the second."""
+    stages = {"one": nn.Conv2d(5, 4, 3, padding=1), "two": nn.Conv2d(4, 8, 3, stride=2, padding=1)}
+    mine = Network(stages, nn.Identity(), packing=Packing((0, 1), 5, means=means), reads="mean" if means else "maps").eval()
+    x = torch.randn(3, 5, 8, 8)
+    run = prefix.build(mine, 2, PrefixPlan(compute_format=compute_format, chunk=4), sample=x[:1])
+    packed, first = run(x), run(x, stop=1)
+    assert (packed.ndim, packed.dtype) == (5, formats.DTYPES[compute_format.precision])
+    assert torch.equal(run(first, start=1), packed)
+    carried = mine.packing.opened(packed.float(), list(mine.stages.values()))
+    one = mine.stages["one"](x)
+    expected = one.mean((2, 3)) if means else one
+    allowed = 1e-5 if compute_format.precision == "float32" else 0.02
+    with torch.no_grad():
+        assert worst(carried.kept[0], expected) < allowed
+        assert worst(carried.last, mine.stages["two"](one)) < allowed
+    layout = formats.LAYOUTS[compute_format.layout]
+    assert run._packing.opened(packed, run._stages).last.is_contiguous(memory_format=layout)
 
 
 def photos(folder: Path, count: int, side: int) -> Tensor:
