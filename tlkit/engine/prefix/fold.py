@@ -127,7 +127,6 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leave
         for leaf in {id(leaf): leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}.values():
             self._uses[id(leaf)] = self._uses.get(id(leaf), 0) + 1
             self._alive.append(leaf)
-        self._alive += [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         return out
 
 
