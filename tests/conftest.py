@@ -116,6 +116,16 @@ def test_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Leave out the curves and the report of an applied recipe, which take as long as a toy's training. Gives what draws them."""
+    from tlkit.reports import summary
+
+    draw = summary.draw
+    monkeypatch.setattr(summary, "draw", lambda *_: None)
+    return draw
+
+
 @contextmanager
 def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """Serve on this machine, past any proxy; gives the address."""

@@ -15,6 +15,8 @@ from tlkit import api, file_digests, files
 from tlkit.errors import TlkitError
 from tlkit.plans import plan_json
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # ---- what imports torch, and what does not
 
 WITHOUT_TORCH = [

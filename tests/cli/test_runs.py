@@ -13,6 +13,8 @@ from tlkit.errors import RunFolderError
 from tlkit.record import results, run_differences, run_folder, run_list
 from tlkit.record.run_folder import Parameters, RunResult
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def two(run: Cli, toy_recipe: Path) -> tuple[Path, Path]:

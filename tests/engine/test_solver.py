@@ -24,6 +24,8 @@ from tlkit.errors import RecipeError, RunFolderError
 from tlkit.plugin import Head, Solving, registry
 from tlkit.recipe.digest import digest_of
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 KINDS = ("svm", "logistic", "knn", "decision_tree", "random_forest", "gradient_boosting", "lda")
 FEW = ["head.options.trees=20"]
 

@@ -16,6 +16,8 @@ from tlkit.errors import TlkitError
 from tlkit.plugin import Head, Solving, registry
 from tlkit_heads import scorers
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def images(classes: int, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(0)

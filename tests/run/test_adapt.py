@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from tlkit.reports import differences, domain_rows, plan_table
 from tlkit.reports.page import comparison, runs
 from tlkit.run import domain_features, prediction, stage_outputs
 from tlkit_adapters import alignment
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 CPU = torch.device("cpu")
 RECIPE = toy_domains.recipe(
@@ -380,7 +383,10 @@ def test_replaced_statistics_are_kept_only_where_batch_norm_does_not_train(recip
     assert not warned("backbone.batch_norm=running")
 
 
-def test_arms_that_name_a_method_keep_the_rest(run: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arms_that_name_a_method_keep_the_rest(
+    run: Cli, recipe: Path, undrawn: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlkit.reports.summary.draw", undrawn)
     monkeypatch.setenv("COLUMNS", "250")
     arms = '[arms.source_only]\nadapt.method = "none"\n[arms.coral]\nadapt = { method = "coral", options = { ridge = 1.0 } }\n'
     few = '[arms.few]\nadapt = { method = "none", labels_per_class = 3 }\n[arms.target_trained]\n'

@@ -9,6 +9,8 @@ import torch
 from conftest import Cli
 from PIL import Image
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CPU = torch.device("cpu")
 
 RECIPE = """\

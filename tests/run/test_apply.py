@@ -24,6 +24,8 @@ from tlkit.errors import TlkitError
 from tlkit.network import device_memory
 from tlkit.plugin import DataFiles, Dataset, registry
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ARMS = """
 [arms.finetune]
 [arms.head_only]
@@ -38,15 +40,15 @@ SEEDS = (0, 1, 2)
 
 
 def test_seeds_of_an_arm_share_the_batch_size_that_auto_came_to(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = 14_000_000
+    free = 5_000_000
     monkeypatch.setattr(device_memory, "usable_memory", lambda device: free)
-    settings = ["data.batch_size=auto", "data.options.train=2000", "schedule.epochs=1"]
+    settings = ["data.batch_size=auto", "data.options.train=240", "schedule.epochs=1"]
     sizes = []
     for seeds in ("[0]", "[0, 1, 2]"):
         done = api.apply(toy_recipe, [*settings, f"seeds={seeds}"], runs=toy_recipe.parent / "runs")
         for run in done.result["arms"]["main"]["seeds"].values():
             sizes.append(tomllib.loads((done.folder / run["folder"] / "resolved.toml").read_text())["batch_size"])
-        free = 9_000_000
+        free = 3_000_000
     assert len(sizes) == 4
     assert len(set(sizes)) == 1
     other = api.apply(toy_recipe, [*settings, "seeds=[3]"], runs=toy_recipe.parent / "elsewhere")

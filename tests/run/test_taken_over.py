@@ -14,6 +14,8 @@ from tlkit.events import Epoch, Observer
 from tlkit.record import lock_holder
 from tlkit.record.remote_runs import RemoteRuns
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SETTINGS = ("schedule.epochs=3",)
 
 
