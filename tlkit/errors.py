@@ -141,13 +141,18 @@ def _one_line(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines()) if "\n" in text else text
 
 
+def shortened(text: str, most: int = 300) -> str:
+    """Return the beginning of a text that may hold a whole file, with "..." for the rest."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def reason(error: BaseException) -> str:
-    """Return the type and the first line of a library's error, even if its text cannot be read."""
+    """Return the type and the first line of a library's error, or its beginning, even if its text cannot be read."""
     try:
         text = next(iter(str(error).strip().splitlines()), "")
     except Exception:  # a __str__ that fails
         text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{type(error).__name__}: {shortened(text)}" if text else type(error).__name__
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit.errors import DataError
+from tlkit.errors import DataError, reason, shortened
 
 
 class Array:
@@ -44,7 +44,7 @@ def unpickle(path: Path) -> dict[str, object]:
             f"{path}: {error}, so it was not read.", "a CIFAR batch holds lists, bytes and integer arrays only"
         ) from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        problem = f"{path}: is damaged or no pickle: {type(error).__name__}: {error}."
+        problem = f"{path}: is damaged or no pickle: {reason(error).rstrip('.')}."
         raise DataError(problem, "fetch the official archive again") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds {type(content).__name__}, not a dictionary.")
@@ -67,7 +67,7 @@ class _Unpickler(pickle._Unpickler):
         # numpy 2 renamed numpy.core to numpy._core; files of both kinds exist.
         found = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
         if found is None:
-            raise _RefusedError(f'the pickle asks for "{module}.{name}"')
+            raise _RefusedError(f'the pickle asks for "{shortened(f"{module}.{name}")}"')
         return found
 
 
@@ -104,7 +104,7 @@ def _frombuffer(raw: bytes, dtype: _Dtype, shape: tuple[int, ...], order: object
 def _encode(value: str, encoding: object) -> bytes:
     """Make the bytes that Python 3 writes as text under protocols 0 to 2."""
     if text(encoding) != "latin1":
-        raise _RefusedError(f'the pickle asks for the encoding "{text(encoding)}"')
+        raise _RefusedError(f'the pickle asks for the encoding "{shortened(text(encoding))}"')
     return value.encode("latin1")
 
 

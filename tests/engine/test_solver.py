@@ -1,9 +1,12 @@
 """Solved heads: the same answers as scikit-learn's on the same embeddings, and a run like any other."""
 
 import copy
+import io
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -379,3 +382,44 @@ def test_other_estimators_that_point_outside_themselves_are_refused(change: str)
         else:
             np.asarray(model._tree.get_arrays()[1])[0] = 10**9
     assert "points outside its own arrays" in estimator_checks.problem(model)
+
+
+@pytest.mark.parametrize("change", ["no parts", "a part is nothing", "another metric", "nothing"])
+def test_a_state_that_lacks_parts_is_refused_before_it_is_loaded(change: str, tmp_path: Path) -> None:
+    """Loaded, it crashes the process: compiled code reads parts without counting them."""
+    features, labels = np.random.default_rng(0).normal(size=(60, 4)), np.arange(60) % 3
+    content = estimators.to_bytes(FittedHead(KNeighborsClassifier(algorithm="kd_tree").fit(features, labels), 3))
+    path = tmp_path / "head.skops"
+    path.write_bytes(content)
+    assert estimator_checks.file_problem(path) == ""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    schema = json.loads(files["schema.json"])
+    found = [node for node in _nodes(schema) if node.get("__class__") in ("KDTree", "EuclideanDistance64")]
+    tree, metric = sorted(found, key=lambda node: node["__class__"], reverse=True)
+    match change:
+        case "no parts":
+            metric["content"]["content"] = []
+        case "a part is nothing":
+            tree["content"]["content"][2] = tree["content"]["content"][12]
+        case "another metric":
+            tree["content"]["content"][11] = tree["content"]["content"][11] | {
+                "__module__": "sklearn.svm._classes",
+                "__class__": "SVC",
+            }
+        case _:
+            metric["content"] = tree["content"]["content"][12]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (files | {"schema.json": json.dumps(schema).encode()}).items():
+            archive.writestr(name, data)
+    with pytest.raises(
+        RunFolderError, match=r"head\.skops: is damaged: its (KDTree|EuclideanDistance64) lacks parts of its state"
+    ):
+        estimators.load(path, registry.get(Head, "knn"), 3)
+
+
+def _nodes(found: object) -> Iterator[dict[str, Any]]:
+    if isinstance(found, dict):
+        yield found
+    for each in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
+        yield from _nodes(each)

@@ -196,6 +196,14 @@ def test_a_damaged_file_is_an_error(small10: Path, content: bytes) -> None:
         read(cifar10, small10)
 
 
+@pytest.mark.parametrize("content", [b"F" + b"7" * 30_000 + b"x\n.", b"c" + b"m" * 30_000 + b"\nname\n."])
+def test_a_message_does_not_repeat_a_whole_damaged_file(small10: Path, content: bytes) -> None:
+    (small10 / "test_batch").write_bytes(content)
+    with pytest.raises(DataError, match=r"test_batch: .*\.\.\.") as caught:
+        read(cifar10, small10)
+    assert len(caught.value.problem) < 500
+
+
 def test_a_truncated_batch_is_an_error(small10: Path) -> None:
     whole = (small10 / "test_batch").read_bytes()
     (small10 / "test_batch").write_bytes(whole[: len(whole) // 2])

@@ -152,6 +152,15 @@ def test_a_tiff_file_that_does_not_fit_is_refused_with_its_path(tmp_path: Path) 
     tifffile.imwrite(tmp_path / "cut.tif", PAGES, **GREY)
     (tmp_path / "cut.tif").write_bytes((tmp_path / "cut.tif").read_bytes()[:2000])
     (tmp_path / "text.tif").write_text("no picture")
+    with tifffile.TiffWriter(tmp_path / "ring.tif") as file:
+        for page in PAGES[:2]:
+            file.write(page, metadata=None)
+    with tifffile.TiffFile(tmp_path / "ring.tif") as file:
+        first, second = (page.offset for page in file.pages)
+    ring = bytearray((tmp_path / "ring.tif").read_bytes())
+    end = second + 2 + 12 * int.from_bytes(ring[second : second + 2], "little")  # after its tags: where the next page is
+    ring[end : end + 4] = first.to_bytes(4, "little")
+    (tmp_path / "ring.tif").write_bytes(ring)
     tifffile.imwrite(
         tmp_path / "palette.tif", (PAGES[0] % 256).astype(np.uint8), photometric="palette", colormap=np.zeros((3, 256), "u2")
     )
@@ -161,6 +170,7 @@ def test_a_tiff_file_that_does_not_fit_is_refused_with_its_path(tmp_path: Path) 
         ("type.tif", "holds int16; uint8, uint16 and float32 are read", 13),
         ("cut.tif", "cannot be decoded", 13),
         ("text.tif", "cannot be decoded", 13),
+        ("ring.tif", "is damaged: its pages lead back to one that came before", 2),
         ("palette.tif", "holds places in a palette", 1),
     ):
         with pytest.raises(ImageError, match=rf"^{tmp_path / name}: ({said})"):

@@ -171,8 +171,9 @@ def load(path: Path, head: Head, classes: int) -> FittedHead:
                 f"{path}: holds {', '.join(unknown)}, which tlkit does not trust.",
                 "a head's plugin may name it: Head(trusted=)",
             )
-        estimator = skops.io.load(path, trusted=[*TRUSTED, *head.trusted])
-        if wrong := estimator_checks.problem(estimator):
+        wrong = estimator_checks.file_problem(path)
+        estimator = None if wrong else skops.io.load(path, trusted=[*TRUSTED, *head.trusted])
+        if wrong or (wrong := estimator_checks.problem(estimator)):
             raise RunFolderError(f"{path}: is damaged: {wrong}.", "apply its recipe again")
         return FittedHead(estimator, classes)
     except FileNotFoundError:

@@ -231,6 +231,11 @@ def _tiff(path: Path, source: Path | io.BytesIO) -> TiffFile:
 
 def _series(path: Path, file: TiffFile) -> TiffPageSeries:
     """Return the one image of a TIFF file; smaller copies of it beside it do not count."""
+    seen = set[int]()
+    for page in file.pages:
+        if page.offset in seen:  # tifffile would follow them for ever
+            raise ImageError(f"{path}: is damaged: its pages lead back to one that came before.")
+        seen.add(page.offset)
     if not file.series:
         raise ImageError(f"{path}: holds no image.")
     first, *others = file.series
