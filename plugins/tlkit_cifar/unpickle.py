@@ -44,7 +44,7 @@ def unpickle(path: Path) -> dict[str, object]:
             f"{path}: {error}, so it was not read.", "a CIFAR batch holds lists, bytes and integer arrays only"
         ) from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        problem = f"{path}: is damaged or no pickle: {reason(error).rstrip('.')}."
+        problem = f"{path}: is damaged or no pickle: {reason(error).removesuffix('.')}."
         raise DataError(problem, "fetch the official archive again") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds {type(content).__name__}, not a dictionary.")
