@@ -115,8 +115,11 @@ def carry_out(
     elsewhere: Callable[[], Elsewhere] | None = None, ranks: Ranks | None = None, kept: RemoteRuns | None = None,
 ) -> Applied:  # fmt: skip
     """Train what is missing, and conclude; the first of several processes, or the only one. `elsewhere` makes what carries runs out."""
+    from tlkit.engine.images import being_decoded
+
     there = _look(asked, watcher)
     _note_changes(there, watcher)
+    being_decoded.tell_left(watcher.note)
     if ranks is not None:
         from tlkit.run import together
 
@@ -126,7 +129,6 @@ def carry_out(
     failures: list[RunFailed | RunLocked] = []
     if there.changes or there.inspects or _lacks_ensembles(there.summary()):
         from tlkit.compiler import shared_networks
-        from tlkit.engine.images import being_decoded
         from tlkit.engine.ranks.ranks import ALONE
         from tlkit.run import executor, torch_settings
         from tlkit.run.setup import Setup
@@ -148,7 +150,6 @@ def carry_out(
         )
         try:
             place = elsewhere() if elsewhere is not None and there.changes else None
-            being_decoded.tell_left(watcher.note)
             reached = nullcontext() if place is None else place.reached()
             with machine.kept_blocks, torch_settings.applied(where), shared_networks.sharing(), being_decoded.kept(), reached:
                 if there.trains or there.inspects:

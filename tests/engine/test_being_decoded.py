@@ -1,5 +1,6 @@
 """Pictures that a process was decoding when it died are told once, by the next that looks; a process that ends leaves nothing."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -49,19 +50,24 @@ def test_pictures_that_threads_of_a_dead_process_were_decoding_are_told_once(
     assert line.endswith(f"; pictures being decoded then: ...{'b' * 504}.png, a/\\xff.png")
     assert list(cache.iterdir()) == []
 
-    def leave(**changed: object) -> None:
-        left.write_bytes(json.dumps(holder | changed).encode().ljust(512, b"\0") + content[512:])
-        being_decoded.tell_left(told.append)
+    _, host, boot, number = left.name.split("-")
 
-    leave(host="a container's name before")  # and the same kernel
-    assert len(told) == 2
-    leave(boot="another")  # the power may have failed, so the file may hold anything
-    assert (len(told), list(cache.iterdir())) == (2, [])
-    leave(boot="another", host="far")
-    left.with_name(".decoding-folder").mkdir()
-    left.with_name(".decoding-torn").write_bytes(content[:100])
+    def leave(host: str, boot: str, holder: bytes = content[:512]) -> list[Path]:
+        """Leave a file of a machine and its start; return what is there after a look."""
+        (cache / f".decoding-{host}-{boot}-{number}").write_bytes(holder + content[512:])
+        being_decoded.tell_left(told.append)
+        return list(cache.iterdir())
+
+    assert (leave("other", boot), len(told)) == ([], 2), "a container had another name on the same kernel"
+    assert (leave(host, "other"), len(told)) == ([], 2), "the power may have failed, so the file may hold anything"
+    assert (leave(host, boot, b"\0" * 512), len(told)) == ([], 2), "damaged"
+    (far,) = leave("other", "other")
+    (cache / ".decoding-folder").mkdir()
+    (cache / f".decoding-{host}-{boot}-folder").mkdir()
     monkeypatch.setattr(machine, "boot", lambda: "")
-    leave(boot="", host="far")
+    unknown = hashlib.sha256(b"").hexdigest()[:8]
+    assert len(leave("other", unknown)) == 4
+    assert far.exists()
     assert len(told) == 2, "what another machine's process decodes is its own"
 
 

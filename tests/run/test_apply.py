@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
 
 from tlkit import api, plugin
+from tlkit.engine.images import being_decoded
 from tlkit.errors import TlkitError
 from tlkit.network import device_memory
 from tlkit.plugin import DataFiles, Dataset, registry
@@ -263,12 +264,16 @@ def test_what_is_printed_says_which_epoch_counts(toy_recipe: Path, run: Cli, par
     assert ("of the best epoch by validation" in output, "of the last epoch" in output) == (chosen, not chosen)
 
 
-def test_finished_recipe_is_left_alone(applied: Path) -> None:
+def test_finished_recipe_is_left_alone(applied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path))
+    left = tmp_path / "-".join([being_decoded._NAME, *being_decoded._machine(), "0"])
+    left.touch()
     before = {path: path.stat().st_mtime_ns for folder in _runs(applied) for path in folder.iterdir()}
     again = api.apply(applied.parents[1] / "toy.toml", runs=applied.parent)
     assert not again.changed
     assert again.failures == ()
     assert {path: path.stat().st_mtime_ns for folder in _runs(applied) for path in folder.iterdir()} == before
+    assert not left.exists(), "of a process that was killed at its end"
 
 
 def test_finished_recipe_imports_no_torch(applied: Path) -> None:

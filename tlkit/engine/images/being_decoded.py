@@ -7,8 +7,10 @@ the file goes when the process ends by itself. One that stays is of a process th
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import mmap
 import os
+import platform
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,10 +19,9 @@ from pathlib import Path
 from tlkit import files, machine
 from tlkit.errors import TlkitError
 from tlkit.record import lock_holder
-from tlkit.record.lock_holder import Holder
 from tlkit.store import unfinished
 
-_NAME = ".decoding-"  # behind it hexadecimal digits; in the cache folder
+_NAME = ".decoding"  # in the cache folder; behind it what names the machine, its start and the process, each after a "-"
 _PLACE = 512  # bytes of who writes the file, and then of each picture's name
 _MORE = 8  # places beside two for each processor: batches of two kinds may be decoded at a time
 
@@ -100,31 +101,37 @@ def kept() -> Iterator[None]:
 def tell_left(note: Callable[[str], None]) -> None:
     """Tell which pictures processes of this machine were decoding when they died, and remove their files."""
     with contextlib.suppress(OSError, TlkitError):
-        for path in sorted(files.cache_folder().glob(f"{_NAME}*")):
+        for path in sorted(files.cache_folder().glob(f"{_NAME}-*")):
             _tell(path, note)
 
 
 def _tell(path: Path, note: Callable[[str], None]) -> None:
-    content = path.read_bytes() if path.is_file() else b""
-    holder = lock_holder.parsed(content[:_PLACE].rstrip(b"\0"))
-    if holder is None or not (holder.is_here or _same_start(holder)) or not unfinished.abandoned(path):
+    _, *known = path.name.split("-")
+    if len(known) != 3:
         return
+    host, start = (given == mine for given, mine in zip(known, _machine(), strict=False))
+    start = start and (host or machine.boot() != "")  # a container may have had another name on the same kernel
+    if not (host or start) or not unfinished.abandoned(path):
+        return
+    content = path.read_bytes()
     path.unlink()
+    holder = lock_holder.parsed(content[:_PLACE].rstrip(b"\0"))
     names = [content[at : at + _PLACE].partition(b"\0")[0] for at in range(_PLACE, len(content), _PLACE)]
     pictures = sorted(name.decode(errors="backslashreplace") for name in names if name)
-    if pictures and holder.boot == machine.boot():  # else the power may have failed, and nothing of the file was synced
+    if pictures and holder is not None and start:  # else the power may have failed, and nothing of the file was synced
         note(f"{holder.killed()}; pictures being decoded then: {', '.join(pictures)}")
 
 
-def _same_start(holder: Holder) -> bool:
-    """Return whether a process was of this machine as it runs now, whatever its container was called."""
-    return holder.boot == machine.boot() != ""
+def _machine() -> tuple[str, str]:
+    """Return what names this machine, and its start."""
+    host, start = (hashlib.sha256(each.encode()).hexdigest()[:8] for each in (platform.node(), machine.boot()))
+    return host, start
 
 
 def _made() -> tuple[Path, int, _Places] | None:
     """Make the file of this process, and lock it; None where that cannot be."""
     try:
-        path = files.cache_folder() / f"{_NAME}{secrets.token_hex(4)}"
+        path = files.cache_folder() / "-".join([_NAME, *_machine(), secrets.token_hex(4)])
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except (OSError, TlkitError):
         return None
