@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from tlkit import files
 from tlkit.errors import RunFolderError
-from tlkit.record import file_lock, run_folder
+from tlkit.record import file_lock, record_files, run_folder
 
 FILE = "inspection.npz"  # in a recipe's folder
 FORMAT = 1
@@ -214,13 +213,13 @@ def missing(folder: Path) -> bool:
 def load(folder: Path) -> tuple[Findings, Thumbnails] | None:
     """Read the file of a recipe; None where there is none that this version can read."""
     try:
-        with (folder / FILE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with record_files.arrays(folder / FILE) as arrays:
             about = json.loads(str(arrays["about"]))
             if about.pop("format", None) != FORMAT:
                 return None
             about.pop("warnings", None)
             return _FINDINGS.validate_python(about), arrays["thumbnails"]
-    except (OSError, KeyError, ValueError, ValidationError, zipfile.BadZipFile, EOFError, RecursionError):
+    except (OSError, ValueError, AttributeError):  # ValidationError is a ValueError
         return None
 
 
@@ -234,6 +233,6 @@ def of_runs(recipe_folder: Path, folders: Iterable[Path]) -> tuple[Findings, Thu
     found = load(recipe_folder)
     for folder in folders if found is not None else ():
         with contextlib.suppress(RunFolderError):
-            if found is not None and run_folder.resolved(folder).get("inputs", {}).get("data") == found[0].content:
+            if found is not None and run_folder.inputs(folder).get("data") == found[0].content:
                 return found
     return None

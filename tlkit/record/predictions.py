@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import files
-from tlkit.errors import RunFolderError
+from tlkit.errors import RunFolderError, shortened
+from tlkit.record import record_files
 
 FILE = "predictions.npz"
 _ARRAYS = ("split", "index", "label", "logits")
@@ -175,9 +175,9 @@ def _read(folder: Path, names: Sequence[str], *, optional: bool = False) -> list
     """Read arrays of a run's file; none where they are optional and the file has them not."""
     path = folder / FILE
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return [] if optional and not set(names) <= set(arrays.files) else [arrays[name] for name in names]
+        with record_files.arrays(path) as found:
+            return [] if optional and not set(names) <= set(found.files) else [found[name] for name in names]
     except FileNotFoundError as error:
         raise RunFolderError(f"{folder}: has no {FILE}.", "a run has one after its first epoch with such images") from error
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise RunFolderError(f"{path}: is damaged: {error}.", "apply the recipe again") from error
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path}: is damaged: {shortened(str(error))}.", "apply the recipe again") from error

@@ -6,7 +6,6 @@ The rule: a report reads it and computes nothing with the network; a run without
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import files
+from tlkit.record import record_files
 
 FILE = "report.npz"
 FORMAT = 1
@@ -51,12 +51,12 @@ def save(folder: Path, data: ReportData) -> None:
 def load(folder: Path) -> ReportData | None:
     """Read a run's file; None where there is none that this version can read."""
     try:
-        with (folder / FILE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with record_files.arrays(folder / FILE) as arrays:
             about = json.loads(str(arrays[_ABOUT]))
             if about.get("format") != FORMAT:
                 return None
             return ReportData(about, {name: arrays[name] for name in arrays.files if name != _ABOUT})
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError):
+    except (OSError, ValueError, AttributeError):
         return None
 
 

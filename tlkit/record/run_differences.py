@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from tlkit.errors import RunFolderError
 from tlkit.recipe.maps import HEAD
-from tlkit.record import run_folder
+from tlkit.record import record_files, run_folder
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NOT_OF_AN_ARM = ("format", "name", "seeds")  # keys of a recipe that say nothing about what its run learns
@@ -95,10 +94,10 @@ def keys(folder: Path) -> dict[str, object]:
     """
     path = folder / run_folder.RECIPE
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = record_files.toml(path)
     except FileNotFoundError:
         raise RunFolderError(f"{folder}: is not the folder of a run: it has no {run_folder.RECIPE}.") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RunFolderError(f"{path}: is damaged: {error}.") from error
     found = flat({name: value for name, value in tables.items() if name not in _NOT_OF_AN_ARM})
     if (folder / run_folder.RESOLVED).is_file():

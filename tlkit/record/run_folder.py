@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, comput
 from tlkit import files
 from tlkit.errors import RunFolderError, option, reason
 from tlkit.plugin import Convention
-from tlkit.record import kernels, selection
+from tlkit.record import kernels, record_files, selection
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.timings import EarlierChoices
 
@@ -102,7 +101,8 @@ class RunResult(_Record):
     @property
     def gap(self) -> float | None:
         """Return the accuracy on the training images minus that on the test images; None where either is missing."""
-        return None if self.train is None or self.test is None else self.train["accuracy"] - self.test["accuracy"]
+        train, test = (None if scores is None else scores.get("accuracy") for scores in (self.train, self.test))
+        return None if train is None or test is None else train - test
 
 
 class _Epoch(_Record):
@@ -113,7 +113,8 @@ class _Epoch(_Record):
     validation: Metrics | None
     test: Metrics | None
     seconds: float
-    lr: Metrics = {}
+    lr: Metrics
+    images_per_second: float
     also: dict[str, Metrics] = {}
     train_evaluated: Metrics | None = None
     times: Metrics = {}
@@ -192,16 +193,26 @@ def resolved(folder: Path) -> dict[str, Any]:
     path = folder / RESOLVED
     try:
         content = path.read_text(encoding="utf-8")
-        record = tomllib.loads(content)
+        record = record_files.parsed(content)
     except FileNotFoundError:
         raise RunFolderError(f"{folder}: is not the folder of a run: it has no {RESOLVED}.") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RunFolderError(f"{path}: is damaged: {error}.", _move()) from error
     _check_format(path, record)
     first, _, others = content.partition("\n")
     if first.startswith(_SEAL) and first != f"{_SEAL}{_checksum(others)}":
         raise RunFolderError(f"{path}: is damaged: it has other content than when it was written.", _move())
     return record
+
+
+def inputs(folder: Path) -> dict[str, str]:
+    """Return the digests of what a run read, by its names in resolved.toml; {} where that tells of none.
+
+    Raises:
+        RunFolderError: as `resolved`.
+    """
+    found = resolved(folder).get("inputs")
+    return {name: str(digest) for name, digest in found.items()} if isinstance(found, dict) else {}
 
 
 def _checksum(text: str) -> str:
@@ -215,8 +226,8 @@ def refuse_other_format(folder: Path) -> None:
         RunFolderError: it is; one that cannot be read is passed over.
     """
     path = folder / RESOLVED
-    with contextlib.suppress(OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, ValueError):
+        record = record_files.toml(path)
         if "format" in record:
             _check_format(path, record)
 
@@ -224,8 +235,8 @@ def refuse_other_format(folder: Path) -> None:
 def length(folder: Path) -> int | str:
     """Return the epochs of a run's schedule; "?" where its recipe cannot be read."""
     try:
-        return int(tomllib.loads((folder / RECIPE).read_text(encoding="utf-8"))["schedule"]["epochs"])
-    except (OSError, ValueError, KeyError, TypeError):  # ValueError: no TOML, no UTF-8, or no number
+        return int(record_files.toml(folder / RECIPE)["schedule"]["epochs"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):  # ValueError: no TOML, no UTF-8, or no number
         return "?"
 
 
@@ -233,8 +244,11 @@ def convention(folder: Path) -> Convention:
     """Return the preprocessing of a run's network."""
     path = folder / RESOLVED
     try:
-        return TypeAdapter(Convention).validate_python(resolved(folder)["input"])
-    except (KeyError, ValidationError) as error:
+        found = TypeAdapter(Convention).validate_python(resolved(folder)["input"])
+        if not 0 < found.crop <= 1:
+            raise ValueError(f"crop is {found.crop}")
+        return found
+    except (KeyError, ValueError) as error:  # ValidationError is one
         raise RunFolderError(f"{path}: is damaged: its table [input] cannot be used.", _move()) from error
 
 
@@ -267,7 +281,7 @@ def earlier_choices(folder: Path) -> EarlierChoices | None:
             {name: float(rate) for name, rate in known.get("rates", {}).items()},
             known["batch_norm"] if known.get("batch_norm") in ("local", "sync") else None, int(known.get("pieces", 1)),
         )  # fmt: skip
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunFolderError(
             f"{path}: is damaged: batch_size, precision, memory format, kernels or rates: {reason(error)}.", _move()
         ) from error

@@ -103,8 +103,8 @@ def _listed(folder: Path, *, superseded: bool) -> ListedRun:
 def _superseded_in(recipe_folder: Path) -> frozenset[str]:
     """Return the names of the superseded runs of a recipe."""
     record = results.read(recipe_folder)
-    named = () if record is None else record.get("superseded", ())
-    return frozenset(name for name in named if isinstance(name, str))
+    named = None if record is None else record.get("superseded")
+    return frozenset(name for name in named if isinstance(name, str)) if isinstance(named, list) else frozenset()
 
 
 def _differing(runs: Sequence[ListedRun]) -> list[str]:

@@ -241,7 +241,7 @@ def calibrated(found: Evaluation, run: Path) -> Calibrated | None:
 
 def _was_trained_on(run: Path, source: Source, found: DataFiles) -> bool:
     """Return whether a data set has the files that a run was trained on."""
-    known = run_folder.resolved(run).get("inputs", {}).get("data")
+    known = run_folder.inputs(run).get("data")
     return bool(found.files) and known == data_files.data_content(source.dataset, found)
 
 

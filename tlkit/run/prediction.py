@@ -262,7 +262,7 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
         note(line)
     try:
         classes, size, batch = tuple(known["classes"]), _size(known["image_size"]), int(known["batch_size"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunFolderError(f"{folder / run_folder.RESOLVED}: is damaged: {error}.") from error
     network = building.build(
         built.backbone, built.head, classes=len(classes), backbone_options=built.backbone_options,

@@ -220,7 +220,7 @@ def _repeat(arm: ShownArm) -> Repeat:
         ),
         ("machine", _words(machine)),
         ("versions", _words(run.result.versions)),
-        *((f"content of {name}", str(value)) for name, value in resolved.get("inputs", {}).items()),
+        *((f"content of {name}", digest) for name, digest in run_folder.inputs(run.folder).items()),
     ]
     console = Console(file=io.StringIO(), width=_PLAN_WIDTH, force_jupyter=False, record=True)
     console.print(plan_table.plan(run.plan))

@@ -1,0 +1,62 @@
+"""Read TOML files and archives of arrays of a run. Whatever a damaged one makes its library raise is an OSError or a ValueError here."""
+
+from __future__ import annotations
+
+import contextlib
+import tomllib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkit.errors import reason
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    return parsed(path.read_text(encoding="utf-8"))
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Return the tables of a text in TOML.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("its tables are nested too deeply") from None
+
+
+@contextlib.contextmanager
+def arrays(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open an archive of arrays (.npz); what is read of it in the block raises the same errors. Nothing is unpickled.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or lacks an array that is asked for.
+    """
+    try:
+        with path.open("rb") as file:  # np.load leaves a broken file open
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is no archive of arrays")
+            with archive:
+                yield archive
+    except (
+        KeyError,
+        EOFError,
+        RuntimeError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:  # RecursionError and NotImplementedError too
+        raise ValueError(reason(error)) from error
