@@ -46,11 +46,13 @@ def test_each_leftover_goes_also_where_the_description_is_gone(folder: Path) -> 
 
 
 def test_entry_without_rows_goes_and_what_cannot_be_removed_stays(folder: Path) -> None:
-    described, empty, full = (folder / "features" / (each * 64) for each in "abc")
+    described, empty, begun, full = (folder / "features" / (each * 64) for each in "abcd")
     (folder / "pictures" / ("d" * 64)).mkdir(parents=True)
-    for entry in (described, empty, full):
+    for entry in (described, empty, begun, full):
         entry.mkdir(parents=True)
-    (described / "entry.json").write_bytes(b"{}")
+    for entry in (described, begun):
+        (entry / "entry.json").write_bytes(b"{}")
+    (begun / f".{'0' * 32}.part").write_bytes(b"x")
     (full / f"{'0' * 32}.rows").mkdir()
     cache.remove_abandoned()
     assert list(folder.glob("*/*")) == [full]

@@ -111,6 +111,10 @@ def test_small_disk_keeps_its_share_and_evicts_beyond_it(monkeypatch: pytest.Mon
     assert [number for number in range(4) if present(opened(number=number), number)] == [1, 2, 3]
     assert usage.look().total == cache.limit() == 3 * size_of(1)
     assert cache.room() == 3 * size_of(1)
+    read = [opened(number=number).locate(keys_of(number)) for number in (1, 2, 3)]
+    with cache.lock(), pytest.raises(StoreError, match=f"no room for 1 bytes more: at most {3 * size_of(1)} are kept"):
+        cache.make_room(1)
+    assert len(read) == 3
 
 
 def test_least_recently_used_goes_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,6 +224,29 @@ def test_limit_is_kept_by_a_remembered_look_without_another(slow_look: list[int]
     usage.forget()
     assert cache.limit() >= usage.look().total
     assert [number for number in range(8) if present(opened(number=number), number)] == [0, 3, 4, 5, 6, 7]
+
+
+def test_row_that_was_used_since_the_last_look_goes_where_nothing_else_can(
+    folder: Path, slow_look: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(1)
+    usage.look()
+    os.utime(only(folder, ".index"), (4e9, 4e9))
+    monkeypatch.setenv("TLKIT_CACHE_BYTES", str(2 * size_of(1) - 1))
+    slow_look.clear()
+    kept(2)
+    assert slow_look == [1]
+    assert present(opened(), 1, 2) == [2]
+
+
+def test_start_looks_once_and_remembers_what_it_saw(slow_look: list[int]) -> None:
+    kept(1)
+    slow_look.clear()
+    cache.remove_abandoned()
+    assert slow_look == [1]
+    known = usage.remembered()
+    assert known is not None
+    assert (known.total, len(known.segments)) == (size_of(1), 1)
 
 
 def test_what_another_process_wrote_counts_without_a_look(slow_look: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

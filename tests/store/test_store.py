@@ -417,6 +417,9 @@ def test_file_of_the_store_that_is_not_used_is_named(folder: Path) -> None:
     assert said() == [f"store: the index of {named} is damaged: its rows are computed again"]
     assert not index.exists(), "removed, with its rows"
     assert not rows.exists()
+    index.write_bytes(whole[:-1])
+    assert said() == [f"store: the index of {named} is damaged: its rows are computed again"], "also where it is alone"
+    assert not index.exists()
 
 
 def test_segment_of_another_entry_is_not_believed(folder: Path) -> None:

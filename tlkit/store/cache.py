@@ -117,7 +117,7 @@ def listing() -> list[Listed]:
 
 def others() -> dict[str, int]:
     """Return the bytes that remembered hashes, measurements and indexes of shards take in the cache, by name."""
-    sizes = {file_digests.HASHES: 0, remembered.FOLDER: 0, INDEXES: 0}
+    sizes = {file_digests.HASHES: 0}
     with contextlib.suppress(OSError):
         sizes[file_digests.HASHES] = (files.cache_folder() / file_digests.HASHES).stat().st_size
     for folder in (remembered.FOLDER, INDEXES):

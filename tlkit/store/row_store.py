@@ -163,8 +163,10 @@ class Entry:
     def _read(self) -> None:
         """Read the indexes of all segments."""
         folder = self._place.folder
-        for name in self._names(folder) if folder is not None else ():
-            if name.startswith(".") or not name.endswith(usage.INDEX) or folder is None:
+        if folder is None:
+            return
+        for name in self._names(folder):
+            if name.startswith(".") or not name.endswith(usage.INDEX):
                 continue
             rows = (folder / name).with_suffix(usage.ROWS)
             try:
@@ -178,7 +180,7 @@ class Entry:
                 pass  # evicted since
             except OSError as error:
                 self._note(f"store: {self._shown(rows)} cannot be read: {error.strerror or error}: it is computed again")
-        if folder is not None and os.path.exists(folder / usage.ENTRY) and not self._place.described():
+        if os.path.exists(folder / usage.ENTRY) and not self._place.described():
             self._note(f"store: {self._shown(folder / usage.ENTRY)} is damaged: it is written again")
             self._change(self._place.describe)
 
