@@ -125,7 +125,8 @@ def test_importing_tlkit_loads_neither_torch_nor_pydantic(tmp_path: Path) -> Non
     assert not loaded_by("import tlkit", cwd=tmp_path) & (HEAVY | {"pydantic", "numpy"})
 
 
-def test_importing_every_first_party_plugin_loads_no_torch(tmp_path: Path) -> None:
+def test_importing_every_first_party_plugin_loads_no_torch_and_no_reader(tmp_path: Path) -> None:
     names = [path.parent.name for path in (ROOT / "plugins").glob("tlkit_*/__init__.py")]
     assert len(names) >= 6
-    assert not loaded_by(f"import {', '.join(names)}", cwd=tmp_path) & HEAVY
+    late = "[name for name in sys.modules if name.startswith('tlkit_') and name.endswith(('.read', '.build'))]"
+    assert not loaded_by(f"import {', '.join(names)}\nassert not {late}, {late}", cwd=tmp_path) & HEAVY
