@@ -267,6 +267,7 @@ optimizer = { name = "sgd", momentum = 0.0 }
 """
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_loss_that_is_no_number_fails_its_run_and_no_other(toy_recipe: Path, run: Cli) -> None:
     toy_recipe.write_text(toy_recipe.read_text().replace("[schedule]", '[optimizer]\nname = "adam"\n\n[schedule]') + ARMS)
     code, _, text = run("apply", toy_recipe)
@@ -308,6 +309,7 @@ def test_corrupt_image_is_named_and_nothing_is_written(toy_recipe: Path, photos:
     assert not (toy_recipe.parent / "runs").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_corrupt_images_that_are_skipped_are_counted_and_named(toy_recipe: Path, photos: Path) -> None:
     for name in ("dark/3.png", "light/4.png", "light/5.png"):
         _no_image(photos / name)
@@ -371,6 +373,7 @@ def test_label_out_of_range_is_refused_before_anything_is_written(toy_recipe: Pa
     assert not (toy_recipe.parent / "runs").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_damaged_result_of_a_later_arm_is_found_before_the_first_trains(toy_recipe: Path) -> None:
     toy_recipe.write_text(toy_recipe.read_text() + "\n[arms.a]\n[arms.b]\n")
     runs = toy_recipe.parent / "runs"
@@ -381,6 +384,7 @@ def test_damaged_result_of_a_later_arm_is_found_before_the_first_trains(toy_reci
     assert [path.parent.name[0] for path in runs.glob("toy/*/resolved.toml")] == ["b"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_image_that_vanishes_while_a_run_trains_is_named(toy_recipe: Path, photos: Path) -> None:
     class Removes(Observer):
         def epoch(self, epoch: Epoch) -> None:
@@ -414,6 +418,7 @@ class AtBegin(Observer):
         self._call(label)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_memory_of_a_failed_run_is_free_when_the_next_begins(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy_recipe.write_text(toy_recipe.read_text().replace("[schedule]", '[optimizer]\nname = "adam"\n\n[schedule]') + ARMS)
     held: dict[str, list[weakref.ref]] = {}
@@ -436,6 +441,7 @@ def test_memory_of_a_failed_run_is_free_when_the_next_begins(toy_recipe: Path, m
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to know how much memory a process holds")
+@pytest.mark.usefixtures("undrawn")
 def test_batch_that_does_not_fit_into_memory_is_a_failed_run(toy_recipe: Path) -> None:
     large = ["data.batch_size=500", "data.options.train=600", "data.image_size=128"]
     with contextlib.ExitStack() as stack:  # the first convolution's output alone is 250 MiB

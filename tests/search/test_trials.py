@@ -114,6 +114,7 @@ assert not api.apply({str(searched.parents[1] / "toy.toml")!r}, runs={str(search
     assert not loaded_by(code, cwd=tmp_path) & (HEAVY | {"optuna"})
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_more_trials_are_added_and_none_is_trained_again(searched: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     shutil.copytree(searched.parent, runs)
@@ -179,6 +180,7 @@ api.apply({recipe!r}, runs={runs!r}, observer=Killed())
 """
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_killed_search_goes_on_with_the_values_of_one_that_was_not(searched: Path, tmp_path: Path) -> None:
     path, runs = recipe(tmp_path), tmp_path / "runs"
     shutil.copytree(searched.parents[1] / "killed", runs)
@@ -221,6 +223,7 @@ class _Labels(Observer):
         self.epochs += 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pruned_trial_says_so_and_is_not_the_best(tmp_path: Path) -> None:
     """MedianPruner, worked out by hand: after five trials, one whose best score so far is below the median of theirs ends."""
     rates = ", ".join(f"{{ backbone = {rate}, head = {rate} }}" for rate in (0.01, 0.011, 0.012, 0.013, 0.014, 1e-9))
@@ -242,6 +245,7 @@ def test_pruned_trial_says_so_and_is_not_the_best(tmp_path: Path) -> None:
     assert not api.apply(path, "schedule.epochs=3", runs=tmp_path / "runs").changed
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_trial_that_fails_and_one_that_was_there_are_told(tmp_path: Path) -> None:
     space = '[search]\nsampler = "grid"\n[search.space]\n"lr_groups.head" = [1e-2, 1e30]\n"optimizer.weight_decay" = [0.01, 0.010]\n'
     with pytest.raises(TlkitError, match=r"has 0\.01 twice"):
@@ -258,6 +262,7 @@ def test_trial_that_fails_and_one_that_was_there_are_told(tmp_path: Path) -> Non
     assert list(done.result["arms"]) == ["main"]  # the recipe as written is the best
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_trial_whose_weights_do_not_fit_ends_no_search(tmp_path: Path) -> None:
     save_file({"other": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
     space = '[search]\nsampler = "grid"\n[search.space]\n"backbone.weights" = ["none", "other.safetensors"]\n'
@@ -284,6 +289,7 @@ def test_without_the_extra_apply_says_what_to_install(tmp_path: Path, monkeypatc
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_search_of_an_arm_that_is_not_asked_for_waits(tmp_path: Path) -> None:
     path = recipe(tmp_path, f"{SEARCH.replace('trials = 4', 'trials = 1')}[arms.a]\n[arms.b]\nfreeze = {{ backbone = true }}\n")
     path.write_text(path.read_text().replace("[search]", '[search]\narm = "a"'))
@@ -293,6 +299,7 @@ def test_search_of_an_arm_that_is_not_asked_for_waits(tmp_path: Path) -> None:
     assert (list(done.result["arms"]), search_of(done.folder)["best"]) == (["a", "b"], 0)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_search_that_another_process_carries_out_is_left_alone(searched: Path, tmp_path: Path) -> None:
     from filelock import FileLock
 
