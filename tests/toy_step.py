@@ -73,7 +73,8 @@ def still(network: Network) -> None:
 
 def everything(step: Step) -> dict[str, Tensor]:
     """Every tensor that outlives a step, by name."""
-    own = {name: value for each in (step, step._sums) for name, value in vars(each).items() if isinstance(value, Tensor)}
+    parts = [step, step._sums, *([] if step._loss_scale is None else [step._loss_scale])]
+    own = {name: value for each in parts for name, value in vars(each).items() if isinstance(value, Tensor)}
     grads = {f"grad of {p.name}": t.grad for p, t in step.network.owned() if t.grad is not None}
     rates = {f"rate of {name}": rate for name, rate in step.rates.items()}
     lists = {} if step.average is None else {f"weight {i}": t for i, t in enumerate(step.average._weights)}

@@ -1,7 +1,9 @@
-"""Five images that two processes share, computed one after the other: what a process asks the other for is known in a second round."""
+"""Two processes that are none: of five images one after the other, what is asked of the other known in a second round, or threads."""
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -39,3 +41,36 @@ def both(part: Callable[[list[int], Ranks], Answer]) -> tuple[Answer, Answer]:
     served = tuple(ranks.given for ranks in asked)
     first, second = (part(mine, Remembering(rank=rank, served=served)) for rank, mine in enumerate(PARTS))
     return first, second
+
+
+@dataclass(frozen=True)
+class Threads(Alone):
+    """One of two processes, in a thread, which add up what they have."""
+
+    size: int = 2
+    barrier: threading.Barrier = field(default_factory=lambda: threading.Barrier(2))
+    tensors: dict[int, Tensor] = field(default_factory=dict)
+
+    def sum_(self, tensor: Tensor) -> None:
+        self.tensors[self.rank] = tensor.clone()
+        self.barrier.wait(60)
+        tensor.copy_(self.tensors[0] + self.tensors[1])
+        self.barrier.wait(60)
+
+
+def at_once(make: Callable[[Ranks], Answer], take: Callable[[Answer, Ranks], None]) -> tuple[Answer, Answer]:
+    """Make something for each of two processes, one after the other, and let both take their turn while they add up tensors."""
+    first = Threads()
+    ranks = [replace(first, rank=rank) for rank in range(2)]
+    mine, theirs = map(make, ranks)
+
+    def one(made: Answer, at: Ranks) -> None:
+        try:
+            take(made, at)
+        except BaseException:
+            first.barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(one, (mine, theirs), ranks))
+    return mine, theirs

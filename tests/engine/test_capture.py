@@ -6,16 +6,20 @@ the bits of one that is not. What only a CUDA device can show is in test_cuda.py
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 from toy_step import LATE_STEM, Again, Recorder, addresses, assert_same, batch, copies, group, made, table, train
 from toy_training import CPU
+from toy_two_processes import Remembering
 
+from tlkit import tasks
 from tlkit.engine import transfer
+from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.step import Step
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
@@ -97,15 +101,27 @@ def test_a_phase_that_is_shorter_than_the_warm_up_is_never_captured(toy_recipe: 
     assert not captured.captured
 
 
-def test_a_replay_reads_the_batch_that_it_is_given_and_keeps_none_of_it(toy_recipe: Path) -> None:
+def test_a_replay_reads_the_batch_that_it_is_given_and_keeps_none_of_it(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied, copy = [], Tensor.copy_
+
+    def copy_(self: Tensor, source: Tensor, *, non_blocking: bool = False) -> Tensor:
+        copied.append(non_blocking)
+        return copy(self, source)
+
     captured, _, _ = capturing(toy_recipe, compute_format=ComputeFormat(layout="channels_last"))
     captured.begin_(1)
     train(captured, steps=4)
+    monkeypatch.setattr(Again, "replay", lambda self: None)
+    monkeypatch.setattr(Tensor, "copy_", copy_)
     own = [tensor for pair in captured._inputs for tensor in pair]
     at = [tensor.data_ptr() for tensor in own]
     for seed in (50, 51):
         given = batch(captured.step.network, captured.step.plan, seed=seed)
+        copied.clear()
         captured([given])
+        assert copied == [True, True], "the host waits for no copy"
         assert [tensor.data_ptr() for tensor in own] == at
         assert all(torch.equal(mine, its) for mine, its in zip(own, given, strict=True))
         assert own[0].stride() == given[0].stride()
@@ -118,6 +134,8 @@ def test_a_batch_of_another_kind_runs_without_the_graph(toy_recipe: Path) -> Non
     before = list(backend.calls)
     network, plan = captured.step.network, captured.step.plan
     captured([batch(network, plan, soft=True)])
+    x, labels = batch(network, plan)
+    captured([(x[:, :, :8, :8], labels)])
     assert backend.calls == before
     captured([batch(network, plan)])
     assert backend.calls == [*before, "replay"]
@@ -143,7 +161,7 @@ def test_adam_is_said_to_be_capturable_only_while_it_is_captured(toy_recipe: Pat
     captured.begin_(1)
     train(captured, steps=5)
     assert backend.seen == [True]
-    assert not any(each["capturable"] for each in captured.step.optimizer.param_groups)
+    assert {each["capturable"] for each in captured.step.optimizer.param_groups} == {False}
 
 
 # Refusals -----------------------------------------------------------------------------------------------------------------
@@ -202,18 +220,23 @@ def test_an_interrupt_while_capturing_is_no_refusal(toy_recipe: Path) -> None:
     assert notes == []
 
 
-def test_a_parameter_that_the_loss_does_not_reach_refuses_capture(toy_recipe: Path) -> None:
+@pytest.mark.parametrize(("more", "said"), [(0, "head.aside"), (1, "head.aside and 1 more"), (2, "head.aside and 2 more")])
+def test_a_parameter_that_the_loss_does_not_reach_refuses_capture(toy_recipe: Path, more: int, said: str) -> None:
     network, plan = made(toy_recipe)
-    network.head.register_parameter("aside", nn.Parameter(torch.ones(3)))
-    aside = replace(next(p for p in plan.parameters if p.name == "head.bias"), name="head.aside", shape=(3,))
+    names = ["aside", *(f"aside{number}" for number in range(more))]
+    for name in names:
+        network.head.register_parameter(name, nn.Parameter(torch.ones(3)))
+    bias = next(p for p in plan.parameters if p.name == "head.bias")
+    aside = [replace(bias, name=f"head.{name}", shape=(3,)) for name in names]
     notes: list[str] = []
     backend = Recorder()
-    step = Step(network, replace(plan, parameters=(*plan.parameters, aside)), CPU, static=True)
+    step = Step(network, replace(plan, parameters=(*plan.parameters, *aside)), CPU, static=True)
     captured = Captured(step, backend, note=notes.append)
     captured.begin_(1)
     train(captured, steps=6)
     assert backend.calls == WARM
-    assert "head.aside should train and took no part in the loss" in notes[0]
+    assert notes == [f"trains step by step, without a captured graph: {said} should train and took no part in the loss"]
+    assert captured.refusals == notes
 
 
 class Asking(nn.Module):
@@ -237,7 +260,7 @@ def test_a_module_that_reads_from_the_device_refuses_before_the_capture(toy_reci
     captured.begin_(1)
     train(captured, steps=6)
     assert backend.calls == WARM
-    assert "waits for the device at aten._local_scalar_dense" in notes[0]
+    assert notes[0].endswith(": its forward or backward pass waits for the device at aten._local_scalar_dense.default")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -248,8 +271,17 @@ def test_an_optimizer_without_fused_kernels_is_refused_at_once(toy_recipe: Path,
     captured.begin_(1)
     train(captured, steps=5)
     assert backend.calls == []
-    assert "no fused kernel" in captured.reason
+    kind = {"sgd": "SGD", "adamw": "AdamW"}[optimizer]
+    assert captured.reason == f"{kind} has no fused kernel here, and the others read rates back"
     assert len(notes) == 1
+
+
+def test_a_task_whose_losses_run_step_by_step_is_refused_at_once(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured, backend, notes = capturing(toy_recipe)
+    monkeypatch.setattr(tasks, "get", lambda name: SimpleNamespace(eager=f"the losses of {name} loop"))
+    captured.begin_(1)
+    train(captured, steps=5)
+    assert (captured.reason, backend.calls, len(notes)) == ("the losses of single_label loop", [], 1)
 
 
 def test_only_full_groups_count_as_warm_up(toy_recipe: Path) -> None:
@@ -261,6 +293,48 @@ def test_only_full_groups_count_as_warm_up(toy_recipe: Path) -> None:
     for _ in range(4):
         captured(group(captured.step.network, captured.step.plan))
     assert backend.calls == [*WARM, *CAPTURE]
+
+
+def test_a_process_of_several_captures_its_part_of_full_batches_and_steps_know_the_whole(toy_recipe: Path) -> None:
+    """Half of each batch of sixteen; a shorter batch is not captured."""
+    steps: list[Step | Captured] = []
+    backend = Recorder()
+    for capture in (True, False):
+        network, plan = made(toy_recipe, table("sgd"))
+        step = Step(network, plan, CPU, static=True, ranks=Remembering())
+        steps.append(Captured(step, backend, note=lambda _: None) if capture else step)
+        torch.manual_seed(0)  # dropout
+        steps[-1].begin_(1)
+        for images in (8, 4, 8, 8, 8, 8, 4, 8):
+            step.set_rates_(1.0)
+            steps[-1]([batch(network, plan, images=images)], Whole((2 * images,), (images,)))
+    assert backend.calls == [*WARM, *CAPTURE, "replay", "replay"]
+    captured, plain = steps
+    assert_same(copies(captured.step), copies(plain))
+
+
+@dataclass(frozen=True)
+class Refused(Remembering):
+    """A process of two, the other of which refuses a capture when it is asked for the time given."""
+
+    at: int = 1
+    asked: list[bool] = field(default_factory=list)
+
+    def any(self, flag: bool) -> bool:
+        self.asked.append(flag)
+        return flag or len(self.asked) >= self.at
+
+
+@pytest.mark.parametrize(("at", "calls"), [(1, WARM), (2, [*WARM, "capture", "release"])])
+def test_where_another_process_cannot_capture_none_does(toy_recipe: Path, at: int, calls: list[str]) -> None:
+    network, plan = made(toy_recipe)
+    backend, notes, ranks = Recorder(), [], Refused(at=at)
+    captured = Captured(Step(network, plan, CPU, static=True, ranks=ranks), backend, note=notes.append)
+    captured.begin_(1)
+    train(captured, steps=6)
+    assert notes == ["trains step by step, without a captured graph: another process of the run cannot capture it"]
+    assert (backend.calls, captured.captured, ranks.asked) == (calls, False, [False] * at)
+    assert captured.step.sums().predictions == 6 * 16
 
 
 class Ending(Recorder):
@@ -359,7 +433,8 @@ def test_a_capture_that_fails_on_the_second_gpu_leaves_the_program_on_the_first_
             return "pool"
 
     @contextmanager
-    def graph(*_: object, stream: str, **__: object) -> Iterator[None]:
+    def graph(made: object, *, stream: str, **how: str) -> Iterator[None]:
+        now["how"] = type(made), how
         set_stream(stream)
         yield
         set_stream("main 1")
@@ -394,10 +469,46 @@ def test_a_capture_that_fails_on_the_second_gpu_leaves_the_program_on_the_first_
 
     with pytest.raises(ValueError, match="no"):
         backend.capture(fails)
+    assert now.pop("how") == (Graph, {"pool": "pool", "capture_error_mode": "thread_local"})
     assert now == {"device": 0, "streams": {0: "main 0", 1: "main 1"}, "reset": True}
     assert calls == freed
     assert generators[1].state == ("before" if freed else "of the capture")
     assert generators[0].state == "of the capture"
+
+
+def test_a_graph_is_released_when_its_device_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for torch.cuda, whose present device is the second."""
+    calls: list[str] = []
+
+    class Graph:
+        def replay(self) -> None:
+            calls.append("replay")
+
+        def reset(self) -> None:
+            calls.append("reset")
+
+    class Drawing(Generator):
+        def clone_state(self) -> str:
+            calls.append("the second's generator")
+            return super().clone_state()
+
+    @contextmanager
+    def graph(made: Graph, **_: object) -> Iterator[None]:
+        calls.append("begin")
+        yield
+        calls.append("end")
+
+    stand_ins = {
+        "CUDAGraph": Graph, "graph": graph, "current_stream": lambda device=None: "main", "graph_pool_handle": lambda: "pool",
+        "current_device": lambda: 1, "default_generators": (None, Drawing()), "Stream": lambda _: "side",
+        "synchronize": lambda device: calls.append(f"wait for {device}"),
+    }  # fmt: skip
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    captured = CudaBackend(torch.device("cuda")).capture(lambda: calls.append("run"))
+    captured.replay()
+    captured.release()
+    assert calls == ["the second's generator", "begin", "run", "end", "replay", "wait for cuda", "reset"]
 
 
 def test_all_captures_of_a_device_share_one_side_stream(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,6 +524,7 @@ def test_all_captures_of_a_device_share_one_side_stream(monkeypatch: pytest.Monk
     try:
         for name in ("cuda:0", "cuda:1", "cuda:0"):
             CudaBackend(torch.device(name))
+        transfer.side_stream(torch.device("cuda:0"), "capture")  # as others ask for it
     finally:
         transfer.side_stream.cache_clear()
     assert streams == ["cuda:0", "cuda:1"]

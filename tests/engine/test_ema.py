@@ -85,10 +85,14 @@ def test_the_mean_is_that_of_torchs_averaged_model(toy_recipe: Path) -> None:
 
 def test_only_what_ever_trains_has_a_mean(toy_recipe: Path) -> None:
     step = averaging(toy_recipe, "freeze={stem=true, block1={epochs=1}}")
-    norm = {"weight", "bias", "running_mean", "running_var"}
+    statistics = {"running_mean", "running_var"}
+    norm = {"weight", "bias", *statistics}
     expected = {f"{block}.1.{name}" for block in ("block1", "block2") for name in norm}
     expected |= {"block1.0.weight", "block2.0.weight", "head.weight", "head.bias", "updates"}
     assert set(means(step)) == expected
+    behind = averaging(toy_recipe, "freeze={block1=true}")  # its statistics are not those of the fixed prefix
+    beside = {f"{stage}.{name}" for stage in ("bn1", "block2.1") for name in norm} | {f"block1.1.{name}" for name in statistics}
+    assert set(means(behind)) == beside | {"conv1.weight", "block2.0.weight", "head.weight", "head.bias", "updates"}
 
 
 def test_what_begins_later_is_its_own_mean_until_then(toy_recipe: Path) -> None:
@@ -167,9 +171,9 @@ def test_a_checkpoint_without_the_mean_is_refused(toy_recipe: Path) -> None:
 def test_a_gpus_update_is_the_cpus_to_the_last_bits() -> None:
     torch.manual_seed(0)
     now = [torch.randn(7, 3), torch.randn(5), torch.randn(4).double()]
-    weights = [torch.tensor(0.3), torch.tensor(0.3, dtype=torch.float64)]
+    weights = [torch.tensor(0.3), torch.tensor(0.6, dtype=torch.float64)]
     means = [torch.randn_like(each) for each in now]
-    expected = [mean.lerp(each, 0.3) for mean, each in zip(means, now, strict=True)]
+    expected = [mean.lerp(each, 0.6 if each.dtype == torch.float64 else 0.3) for mean, each in zip(means, now, strict=True)]
     move_(means, now, weights)
     for mean, right in zip(means, expected, strict=True):
         torch.testing.assert_close(mean, right)

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import torch
 from toy_step import made, train
 from toy_training import CPU
 
-from tlkit.engine.step.look import LooksAtOnce, LooksLater
+from tlkit.engine.step.look import LooksAtOnce, LooksLater, Seen, looks
 from tlkit.engine.step.step import Step
 
 
@@ -72,3 +73,50 @@ def test_a_loss_that_is_no_number_is_seen_one_look_later(toy_recipe: Path) -> No
     later.forget()
     assert mark.waited == 1
     assert later.look(1) is None
+
+
+def test_the_first_batch_of_an_epoch_may_be_the_bad_one_and_a_new_epoch_waits_for_no_look(toy_recipe: Path) -> None:
+    step = stepping(toy_recipe)
+    with torch.no_grad():
+        step.network.head.weight.fill_(float("nan"))
+    train(step, steps=1)
+    assert (step.sums().bad, LooksAtOnce(step).look(1).bad) == (0, True)
+    later = LooksLater(step, torch.empty(2, dtype=torch.float64), Marks)
+    later.forget()
+    assert later.look(1) is None
+
+
+class Told:
+    """Stands in for a step: the loss so far and the first bad batch, as they are told."""
+
+    def __init__(self, *values: float) -> None:
+        self.values = [torch.tensor([value, -1.0], dtype=torch.float64) for value in values]
+
+    def so_far(self) -> torch.Tensor:
+        return self.values.pop(0)
+
+
+def test_a_gpus_looks_go_to_pinned_memory_and_are_done_when_its_stream_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for torch.cuda: the copies, in their order, and what was recorded."""
+    device, calls, empty, copy = torch.device("cuda:1"), [], torch.empty, torch.Tensor.copy_
+
+    class Event(Marks):
+        def record(self, stream: str) -> None:
+            calls.append(f"record on {stream}")
+
+    def pinned(*shape: int, pin_memory: bool, **more: torch.dtype) -> torch.Tensor:
+        calls.append(f"pinned: {pin_memory}")
+        return empty(*shape, **more)
+
+    def copied(self: torch.Tensor, source: torch.Tensor, *, non_blocking: bool = False) -> torch.Tensor:
+        calls.append(f"copy, non-blocking: {non_blocking}")
+        return copy(self, source)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the stream of {device}")
+    monkeypatch.setattr(torch, "empty", pinned)
+    monkeypatch.setattr(torch.Tensor, "copy_", copied)
+    later = looks(Told(0.1, 0.3), device)
+    assert (later.look(5), later.look(6)) == (None, Seen(5, 0.1, False)), "float64: 0.1 is not rounded"
+    assert calls == ["pinned: True", *["copy, non-blocking: True", "record on the stream of cuda:1"] * 2]
+    assert looks(Told(2.0), CPU).look(3) == Seen(3, 2.0, False)

@@ -1,19 +1,18 @@
 """The loss of a training step on masks is a mean over the pixels that count, of all its batches and processes together."""
 
-import threading
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import torch
 import toy_masks
+import toy_two_processes
 from torch import Tensor
 from torch.nn import functional
 from toy_step import still
 from toy_training import CPU, training
 
 from tlkit.engine.ranks import shares
-from tlkit.engine.ranks.ranks import ALONE, Alone, Ranks
+from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
 from tlkit.plugin import IGNORED
@@ -87,37 +86,17 @@ def test_batches_that_are_accumulated_count_by_their_pixels(recipe: Path, dice: 
     assert_near(step, *expected(recipe, dice=dice, focal=FOCAL))
 
 
-@dataclass(frozen=True)
-class Threads(Alone):
-    """A process of two, in a thread."""
-
-    barrier: threading.Barrier = field(default_factory=lambda: threading.Barrier(2))
-    tensors: dict[int, Tensor] = field(default_factory=dict)
-
-    def sum_(self, tensor: Tensor) -> None:
-        self.tensors[self.rank] = tensor.clone()
-        self.barrier.wait(60)
-        tensor.copy_(self.tensors[0] + self.tensors[1])
-        self.barrier.wait(60)
-
-
 def test_two_processes_take_the_step_of_one(recipe: Path) -> None:
     """The second process has one picture of the last batch, and all of it is ignored: it counts for nothing, and Dice is of all pixels."""
-    first = Threads(0, 2, 0, 2)
-    steps = [made(recipe, f"loss.dice={DICE}", ranks=ranks) for ranks in (first, replace(first, rank=1))]
 
-    def take(rank: int) -> None:
+    def take(step: Step, ranks: Ranks) -> None:
         own = []
         for number, (x, masks) in enumerate(drawn()):
-            mine = shares.share(len(x), rank, 2)
-            at = slice(0, 3) if rank == 0 else slice(3, 4)
+            mine = shares.share(len(x), ranks.rank, 2)
+            at = slice(0, 3) if ranks.rank == 0 else slice(3, 4)
             own.append((x[at], masks[at]) if number else (x[mine.start : mine.stop], masks[mine.start : mine.stop]))
-        steps[rank](own, shares.Whole((4, 4), (2, 3 if rank == 0 else 1)))
+        step(own, shares.Whole((4, 4), (2, 3 if ranks.rank == 0 else 1)))
 
-    other = threading.Thread(target=take, args=(1,))
-    other.start()
-    take(0)
-    other.join(60)
     gradients, loss = expected(recipe, dice=DICE)
-    for step in steps:
+    for step in toy_two_processes.at_once(lambda ranks: made(recipe, f"loss.dice={DICE}", ranks=ranks), take):
         assert_near(step, gradients, loss)

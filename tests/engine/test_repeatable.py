@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from toy_step import assert_same, copies, made, train
+from toy_step import LATE_STEM, assert_same, copies, made, train
 from toy_training import CPU
 
+from tlkit.engine.step.repeatable import Repeatable
 from tlkit.engine.step.step import Step
 
 REFUSED = (
@@ -74,3 +75,58 @@ def test_another_error_is_no_refusal(toy_recipe: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("test_repeatable.REFUSED", "out of order")
     with pytest.raises(RuntimeError, match="out of order"):
         train(step, steps=1)
+
+
+def test_an_operator_may_refuse_in_the_first_step_of_each_phase_alone(toy_recipe: Path) -> None:
+    network, plan = made(toy_recipe, LATE_STEM, "schedule.epochs=3")
+    step = Step(network, plan, CPU, static=True)
+    step.begin_(1)
+    train(step, steps=1)
+    refuse(network.stages["block1"])
+    with pytest.raises(RuntimeError, match="toy_backward_cuda"):
+        train(step, steps=1)
+    step.begin_(2)
+    train(step, steps=1, epoch=2)
+    assert "toy_backward_cuda" in step.why_inexact
+
+
+# What torch says -> the line of it that a run shows
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (f"{REFUSED}. You can also set it to warn.\nmore\nand more", "toy_backward_cuda does not have a deterministic implementation"),
+        (
+            "Deterministic behavior was enabled with either `torch.use_deterministic_algorithms(True)` or another setting, but this "
+            "operation is not deterministic because it uses CuBLAS and you have CUDA >= 10.2\nTo enable it. Set a variable",
+            "Deterministic behavior was enabled with either `torch.use_deterministic_algorithms(True)` or another setting, but this "
+            "operation is not deterministic because it uses CuBLAS and you have CUDA >= 10.2",
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_told_in_one_line_without_advice_and_only_the_first_step_may_be_refused(
+    said: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a stand-in for a GPU's generator, which is put back together with what the step changed and the CPU's."""
+    states = {"cuda:0": torch.zeros(1), "cuda:1": torch.ones(1)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[str(device)].clone())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: states.update({str(device): state}))
+    total, drawn, modes = torch.zeros(()), [], []
+
+    def step() -> None:
+        total.add_(1)
+        drawn.append((float(torch.rand(())), float(states["cuda:1"])))
+        states["cuda:1"] += 1
+        modes.append(torch.get_deterministic_debug_mode())
+        if modes[-1] == 2:
+            raise RuntimeError(said)
+
+    with pytest.raises(RuntimeError):
+        Repeatable(torch.device("cuda:1"))(step, None)
+    drawn.clear()
+    total.zero_()
+    repeatable = Repeatable(torch.device("cuda:1"))
+    assert repeatable.refused == ""
+    repeatable(step, {"total": total})
+    assert drawn[0] == drawn[1]
+    repeatable(step, None)
+    assert (repeatable.refused, float(total), modes) == (told, 2.0, [2, 2, 0, 0])

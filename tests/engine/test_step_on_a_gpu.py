@@ -1,5 +1,6 @@
 """The step's forward pass and optimizer on tensors of a GPU that is not there: how many kernels, and nothing that waits."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,14 +8,17 @@ import pytest
 import torch
 from torch import nn
 from toy_operators import FAKE, Operators, on_a_gpu_that_is_not_there
-from toy_step import OPTIMIZERS, batch, group, made, table
+from toy_step import OPTIMIZERS, batch, everything, group, made, table
 from toy_training import CPU
+from toy_two_processes import Remembering
 
+from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step.counting import Counted
 from tlkit.engine.step.step import Step
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
+from tlkit.record.formats import ComputeFormat
 
 # Of the toy: three convolutions and norms, a head; a loss, sums, and whether it is finite.
 MOST_FORWARD = 90
@@ -22,7 +26,7 @@ MOST_BACKWARD = 120
 MOST_OPTIMIZER = 45
 
 
-def there(network: Network, plan: Plan) -> Step:
+def there(network: Network, plan: Plan, ranks: Ranks = ALONE) -> Step:
     """A step on a GPU that is not there, set to the first phase."""
     for module in network.modules():  # Module.to asks for a driver
         for name, tensor in module._parameters.items():
@@ -30,7 +34,7 @@ def there(network: Network, plan: Plan) -> Step:
         for name, tensor in module._buffers.items():
             module._buffers[name] = None if tensor is None else torch.empty_like(tensor, device=FAKE)
     network.to = lambda **_: network
-    step = Step(network, plan, FAKE)
+    step = Step(network, plan, FAKE, ranks=ranks)
     step.begin_(1)
     step.set_rates_(1.0)
     return step
@@ -39,6 +43,7 @@ def there(network: Network, plan: Plan) -> Step:
 @pytest.mark.parametrize("images", [8, 64])
 def test_the_forward_pass_takes_as_many_kernels_for_any_batch_and_waits_for_nothing(toy_recipe: Path, images: int) -> None:
     network, plan = made(toy_recipe, "optimizer.clip_norm=1.0")
+    plan = replace(plan, class_weights=(1.0, 2.0, 1.0, 1.0))  # they lie on the GPU as well
     with on_a_gpu_that_is_not_there():
         step = there(network, plan)
         x, y = torch.empty(images, 3, 16, 16, device=FAKE), torch.zeros(images, dtype=torch.int64, device=FAKE)
@@ -87,3 +92,45 @@ def test_a_whole_step_takes_as_many_operators_for_any_batch_and_reads_nothing(to
         counts.append(len(operators.kernels))
     assert counts[0] == counts[1]
     assert counts[0] <= accumulate * (MOST_FORWARD + MOST_BACKWARD) + 2 * MOST_OPTIMIZER
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_what_a_step_keeps_lies_on_its_device_in_its_own_types_whatever_torch_makes_by_default(
+    toy_recipe: Path, optimizer: str
+) -> None:
+    network, plan = made(toy_recipe, table(optimizer, "ema=0.9"), compute_format=ComputeFormat("float16"))
+    expected = {name: tensor.dtype for name, tensor in everything(Step(copy.deepcopy(network), plan, CPU)).items()}
+    torch.set_default_dtype(torch.float64)
+    try:
+        with on_a_gpu_that_is_not_there():
+            step = there(network, plan, Remembering())
+            found = everything(step)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {name: tensor.dtype for name, tensor in found.items()} == expected
+    assert {tensor.device for tensor in found.values()} == {step._reduction._counted.device} == {FAKE}
+    assert all(group["fused"] for group in step.optimizer.param_groups)
+
+
+def test_a_loaded_state_lies_where_its_parameter_is(toy_recipe: Path) -> None:
+    network, plan = made(toy_recipe, table("adamw"))
+    step = Step(copy.deepcopy(network), plan, CPU)
+    step.begin_(1)
+    step([batch(network, plan)])
+    saved = step.state()
+    with on_a_gpu_that_is_not_there():
+        step = there(network, plan)
+        step.load_state_(saved)
+        assert {tensor.device for tensor in step.state().values()} == {FAKE}
+    assert step.state().keys() == saved.keys()
+
+
+@pytest.mark.parametrize("static", [None, False, True])
+def test_norms_are_kept_and_operators_strict_where_a_graph_may_be_captured_unless_told_otherwise(
+    toy_recipe: Path, static: bool | None
+) -> None:
+    network, plan = made(toy_recipe)
+    step = Step(network, plan, CPU, static=static)
+    assert (step._sums.wants_norms(), step._repeatable is not None) == (bool(static), bool(static))
+    with on_a_gpu_that_is_not_there():
+        assert there(network, plan)._repeatable is not None
