@@ -226,50 +226,6 @@ def test_folds_beyond_reason_are_refused_before_they_become_runs() -> None:
     assert found.startswith("r.toml: settings cross_validation.folds: is 1000000000, but should be less than or equal to 1000")
 
 
-@pytest.mark.parametrize("setting", ["arms=1", "arms.a=1"])
-def test_set_of_an_arm_without_a_key_is_refused(setting: str) -> None:
-    (found,) = problems(ARMS, setting)
-    assert "names no key of an arm" in found
-
-
-# files
-
-
-def test_missing_recipe_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(TlkitError, match="there is no such recipe") as caught:
-        parsing.read(tmp_path / "r.toml")
-    assert "tlkit init" in str(caught.value)
-
-
-def test_file_that_is_no_text_is_no_recipe(tmp_path: Path) -> None:
-    (tmp_path / "ant.jpg").write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(TlkitError, match=r"ant\.jpg: is not a recipe: it is not text in UTF-8"):
-        parsing.read(tmp_path / "ant.jpg")
-
-
-@pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", b"[a]\n[a]\n"])
-def test_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "r.toml"
-    path.write_bytes(content)
-    with pytest.raises(TlkitError, match=r"r\.toml: "):
-        parsing.read(path)
-
-
-@pytest.mark.parametrize("line", ['path = "C:\\Users\\me"', 'options = { path = "D:\\data" }'])
-def test_path_of_windows_in_double_quotes_is_answered_with_single_ones(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "r.toml"
-    path.write_text(f"format = 1\n{line}\n")
-    with pytest.raises(TlkitError, match="is not TOML") as caught:
-        parsing.read(path)
-    assert "single quotes" in str(caught.value)
-    assert line.partition('"')[2].partition('"')[0] in str(caught.value)
-
-
-def test_folder_in_place_of_a_recipe_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TlkitError, match="is a folder, not a recipe"):
-        parsing.read(tmp_path)
-
-
 # with plugins: names, options, maps
 
 

@@ -355,12 +355,6 @@ def test_reading_a_recipe_again_gives_an_equal_one(toy_recipe: Path) -> None:
     assert parsing.read(toy_recipe) == parsing.read(Path(os.path.relpath(toy_recipe)))
 
 
-def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:
-    path = tmp_path / "r.toml"
-    path.write_text(MINIMAL, encoding="utf-8-sig")
-    assert parsing.read(path).name == "small"
-
-
 def test_a_folder_is_no_recipe(tmp_path: Path, run: Cli) -> None:
     code, _, text = run("validate", tmp_path)
     assert code == 1

@@ -99,7 +99,7 @@ def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] 
         if rest is not None:
             checked[name] = rest
     if problems.found:
-        stand_in = Recipe.model_construct(format=FORMAT, name="x", seeds=[0], arms=checked)
+        stand_in = Recipe.model_construct(format=FORMAT, name="x", arms=checked)
         raise RecipeError(problems.found.values(), rest=stand_in if checked else None)
     return Recipe(**header, arms=checked)
 
@@ -195,22 +195,28 @@ def _without(arm: Mapping[str, Any], lines: Sequence[ErrorDetails]) -> Arm | Non
     Without the table of its target [adapt] would be wrong too, and is left out with it.
     """
     rest = copy.deepcopy(dict(arm))
-    for line in lines:
-        at = tuple(map(str, line["loc"]))
-        if line["type"] == "missing" and len(at) > 1:
-            at = at[:-1] if at[0] not in _STAND_INS else ()
-        if at:
-            _drop(rest, at)
-    if _lost_target(arm, rest):
-        rest.pop("adapt", None)
+    _leave_out_(rest, lines)
     unnamed = [table for table in _STAND_INS if "name" not in rest.get(table, {})]
     for table, keys in _STAND_INS.items():
         rest[table] = keys | rest.get(table, {})
+    _leave_out_(rest, errors(Arm, rest))  # a table that needs the wrong key, or a key that goes by it
+    if _lost_target(arm, rest):
+        rest.pop("adapt", None)
     try:
         made = Arm.model_validate(rest)
     except ValidationError:
         return None
     return made.model_copy(update={table: getattr(made, table).model_copy(update={"name": UNKNOWN}) for table in unnamed})
+
+
+def _leave_out_(rest: dict[str, Any], lines: Sequence[ErrorDetails]) -> None:
+    """Remove the wrong keys of an arm, and tables that lack a key, except for those that get a stand-in for it."""
+    for line in lines:
+        at = tuple(map(str, line["loc"]))
+        if line["type"] == "missing":
+            at = at[:-1] if at[0] not in _STAND_INS or len(at) > 2 else ()
+        if at:
+            _drop(rest, at)
 
 
 def _lost_target(arm: Mapping[str, Any], rest: Mapping[str, Any]) -> bool:
