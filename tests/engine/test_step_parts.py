@@ -127,13 +127,16 @@ def test_a_phase_drops_the_gradients_of_the_last_and_norms_run_in_the_mode_of_th
 def test_auxiliary_losses_are_summed_where_classifiers_run(toy_recipe: Path) -> None:
     step, plain = begun(toy_recipe, 'backbone.name="toy_tapped"'), begun(toy_recipe)
     network, (x, y) = copy.deepcopy(step.network), batch(step.network, step.plan)
-    step([(x, y)])
-    plain([(x, y)])
+    shared = Step(copy.deepcopy(network), step.plan, CPU, ranks=toy_two_processes.Remembering())
+    shared.begin_(1)
+    for each in (step, plain, shared):
+        each([(x, y)])
     logits, aux_logits = network.forward_with_aux(x, aux_heads=("aux",))
     found = step.sums()
     cross_entropy = torch.nn.functional.cross_entropy
     assert found.loss == pytest.approx(16 * float(cross_entropy(logits, y).detach()), rel=1e-5)
     assert found.aux_loss == pytest.approx(16 * float(cross_entropy(aux_logits["aux"], y).detach()), rel=1e-5)
+    assert shared.sums().aux_loss == pytest.approx(found.aux_loss, rel=1e-5)
     assert plain.sums().aux_loss is None
     assert step.so_far().tolist() == [found.loss, -1.0]
 
@@ -155,7 +158,7 @@ def test_the_ramp_of_adaptation_reaches_the_method(toy_recipe: Path) -> None:
 
 
 def test_two_processes_take_the_step_of_one_and_count_no_image_twice(toy_recipe: Path) -> None:
-    """Two steps of a batch of five images and one of one image, which the second process passes and counts 0."""
+    """Three steps of a batch of five images and one of one image, which the second process passes and counts 0."""
     settings = (
         'backbone.name="toy_tapped"', 'backbone.batch_norm="running"', table("sgd", "accumulate=2", "clip_norm=0.5"), LATE_STEM,
     )  # fmt: skip
@@ -170,7 +173,7 @@ def test_two_processes_take_the_step_of_one_and_count_no_image_twice(toy_recipe:
         return step
 
     def take(step: Step, ranks: Ranks) -> None:
-        for seed in range(2):
+        for seed in range(3):
             own = []
             for images in (5, 1):
                 x, y = batch(step.network, step.plan, images=images, seed=10 * seed + images)
@@ -181,7 +184,7 @@ def test_two_processes_take_the_step_of_one_and_count_no_image_twice(toy_recipe:
     alone = make(ALONE)
     take(alone, alone.ranks)
     expected = alone.sums()
-    assert (expected.predictions, alone._reduction) == (12, None)
+    assert (expected.predictions, alone._reduction) == (18, None)
     for step in toy_two_processes.at_once(make, take):
         found = step.sums()
         assert (found.loss, found.aux_loss) == pytest.approx((expected.loss, expected.aux_loss), rel=1e-5)
