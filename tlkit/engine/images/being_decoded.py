@@ -1,17 +1,18 @@
 """Tell which pictures a process was decoding when it died. A crash in a decoder, or the kernel, ends a process without a word.
 
-The rule: each thread writes the picture that it decodes into a place of its own in a mapped file, which costs less than a microsecond, and
-the file goes when the process ends by itself. One that stays is of a process that died.
+The rule: each thread writes the picture that it decodes into a place of its own in a file, which costs two or three microseconds, and the
+file goes when the process ends by itself. One that stays is of a process that died. The file is not mapped: where a file system copies what is
+written, as Btrfs does, and is full, a process that writes into a mapping is ended.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import mmap
 import os
 import platform
 import secrets
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,15 +28,17 @@ _MORE = 8  # places beside two for each processor: batches of two kinds may be d
 
 
 class _Places:
-    """The mapped file of this process.
+    """The file of this process.
 
     Args:
-        file: It, of whole places.
+        handle: It, open; it is closed when no thread has this object any more.
+        length: Its bytes, of whole places.
     """
 
-    def __init__(self, file: mmap.mmap) -> None:
-        self._file = file
-        self._free = deque(range(_PLACE, len(file), _PLACE))
+    def __init__(self, handle: int, length: int) -> None:
+        self._handle = handle
+        self._free = deque(range(_PLACE, length, _PLACE))
+        weakref.finalize(self, os.close, handle)
 
     def begin(self, name: str) -> int:
         """Write a picture's name; return where, 0 where more threads decode than there are places."""
@@ -46,14 +49,18 @@ class _Places:
         content = name.encode(errors="surrogateescape")
         if len(content) >= _PLACE:
             content = b"..." + content[4 - _PLACE :]
-        self._file[at : at + len(content) + 1] = content + b"\0"
+        self._write(content + b"\0", at)
         return at
 
     def end(self, at: int) -> None:
         """Forget what was written there."""
         if at:
-            self._file[at] = 0
+            self._write(b"\0", at)
             self._free.append(at)
+
+    def _write(self, content: bytes, at: int) -> None:
+        with contextlib.suppress(OSError):  # a full disk
+            os.pwrite(self._handle, content, at)
 
 
 _mine: _Places | None = None  # a process has one
@@ -88,14 +95,13 @@ def kept() -> Iterator[None]:
     if made is None:
         yield
         return
-    path, handle, _mine = made
+    path, _mine = made
     try:
         yield
     finally:
         _mine = None
         with contextlib.suppress(OSError):
             path.unlink()
-        os.close(handle)
 
 
 def tell_left(note: Callable[[str], None]) -> None:
@@ -128,7 +134,7 @@ def _machine() -> tuple[str, str]:
     return host, start
 
 
-def _made() -> tuple[Path, int, _Places] | None:
+def _made() -> tuple[Path, _Places] | None:
     """Make the file of this process, and lock it; None where that cannot be."""
     try:
         path = files.cache_folder() / "-".join([_NAME, *_machine(), secrets.token_hex(4)])
@@ -139,11 +145,11 @@ def _made() -> tuple[Path, int, _Places] | None:
         unfinished.lock(handle)
         head = lock_holder.text(lock_holder.this()).encode().ljust(_PLACE, b"\0")
         content = head + bytes(_PLACE * (2 * machine.processors() + _MORE))
-        if os.write(handle, content) == len(content):  # a full disk is met here, and not where a thread writes into the mapping
-            return path, handle, _Places(mmap.mmap(handle, len(content)))
+        if os.write(handle, content) == len(content):  # else the disk is full
+            return path, _Places(handle, len(content))
     except OSError:
         pass
+    os.close(handle)  # before it is removed, as Windows asks
     with contextlib.suppress(OSError):
         path.unlink()
-    os.close(handle)
     return None
