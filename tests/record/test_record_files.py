@@ -1,5 +1,6 @@
 """A damaged TOML file or archive of a run is an error of two kinds, whatever its library raises."""
 
+import io
 import struct
 import zipfile
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from tlkit.errors import RunFolderError
-from tlkit.record import predictions, record_files, report_data, run_folder
+from tlkit.record import findings, predictions, record_files, report_data, run_folder
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def archive(path: Path) -> bytes:
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("how", ["data", "version", "method", "name", "array", "nothing"])
+@pytest.mark.parametrize("how", ["data", "version", "method", "lzma", "size", "name", "array", "nothing"])
 def test_a_damaged_archive_is_a_value_error(tmp_path: Path, how: str) -> None:
     path = tmp_path / "predictions.npz"
     content = bytearray(archive(path))
@@ -48,6 +49,17 @@ def test_a_damaged_archive_is_a_value_error(tmp_path: Path, how: str) -> None:
             content[listed + 6 : listed + 8] = struct.pack("<H", 191)
         case "method":
             content[listed + 10 : listed + 12] = struct.pack("<H", 97)
+        case "lzma":
+            np.savez(path, about=np.full(5000, 0x0202))
+            content = bytearray(path.read_bytes())
+            begin = content.index(b"PK\x01\x02")
+            content[begin + 10 : begin + 12] = struct.pack("<H", zipfile.ZIP_LZMA)
+        case "size":
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (10**30,)})
+            with zipfile.ZipFile(path, "w") as file:
+                file.writestr("about.npy", header.getvalue())
+            content = bytearray(path.read_bytes())
         case "name":
             content[listed + 28 : listed + 30] = struct.pack("<H", 40_000)
         case "array":
@@ -63,3 +75,10 @@ def test_a_damaged_archive_is_a_value_error(tmp_path: Path, how: str) -> None:
         predictions.load(tmp_path)
     path.rename(tmp_path / report_data.FILE)
     assert report_data.load(tmp_path) is None
+
+
+@pytest.mark.parametrize("about", ["[]", "3", "{"])
+def test_an_archive_that_tells_of_no_table_is_passed_over(tmp_path: Path, about: str) -> None:
+    for file, load in ((findings.FILE, findings.load), (report_data.FILE, report_data.load)):
+        np.savez(tmp_path / file, about=np.array(about), thumbnails=np.zeros(1))
+        assert load(tmp_path) is None

@@ -219,7 +219,7 @@ def load(folder: Path) -> tuple[Findings, Thumbnails] | None:
                 return None
             about.pop("warnings", None)
             return _FINDINGS.validate_python(about), arrays["thumbnails"]
-    except (OSError, ValueError, AttributeError):  # ValidationError is a ValueError
+    except (OSError, ValueError, AttributeError, TypeError):  # ValidationError is a ValueError; the others: no table
         return None
 
 

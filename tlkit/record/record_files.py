@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import tomllib
 import zipfile
 import zlib
@@ -56,7 +57,9 @@ def arrays(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         KeyError,
         EOFError,
         RuntimeError,
+        OverflowError,
         zlib.error,
+        lzma.LZMAError,
         zipfile.BadZipFile,
     ) as error:  # RecursionError and NotImplementedError too
         raise ValueError(reason(error)) from error
