@@ -51,12 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("module", help='below tlkit, "plans/schedule"')
     parser.add_argument("tests", nargs="+", help="its own tests")
     parser.add_argument("-k", default="", metavar="WORDS", help="only some of them, as pytest selects them: 'not whatever'")
+    parser.add_argument(
+        "--apart",
+        action="store_true",
+        help="tests that make tensors of a GPU that is not there: torch refuses backward passes in their forks",
+    )
     options = parser.parse_args(arguments)
     name, file = f"tlkit.{options.module.replace('/', '.')}", f"tlkit/{options.module}.py"
     tree, record = BUILD / name / "tree", BUILD / name / "results.json"
     mutants = _prepare(tree, file, name)
     tried = content([file, *options.tests]) + options.k
-    trials = _Trials(mutants, recall(record, tried), lambda codes: _keep(record, tried, codes))
+    trials = _Trials(mutants, recall(record, tried), lambda codes: _keep(record, tried, codes), apart=options.apart)
     os.chdir(tree)
     sys.path[:0] = [str(tree), str(tree / "plugins")]
     import pytest
@@ -113,15 +118,15 @@ def _keep(record: Path, tried: str, codes: _Results) -> None:
 class _Trials:
     """A plugin of pytest that tries each mutant on the collected tests instead of running them once."""
 
-    def __init__(self, mutants: Sequence[str], results: _Results, keep: Callable[[_Results], None]) -> None:
+    def __init__(self, mutants: Sequence[str], results: _Results, keep: Callable[[_Results], None], *, apart: bool) -> None:
         self.results = results
-        self._mutants, self._keep = mutants, keep
+        self._mutants, self._keep, self._apart = mutants, keep, apart
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Try each mutant without a result; the exit code of pytest says whether the tests pass without a change."""
         if session.testsfailed:
             return None  # pytest says what could not be collected
-        calls = _calls(session)
+        calls = _calls_apart(session) if self._apart else _calls(session)
         if session.testsfailed:
             return True
         gc.freeze()
@@ -132,13 +137,30 @@ class _Trials:
         limit = 30 + int(20 * (time.monotonic() - began))
         for mutant in self._mutants:
             if mutant not in self.results:
-                self.results[mutant] = _tested(mutant, session, calls.get(mutant.rpartition("__mutmut_")[0], []), seconds=limit)
+                items = [session.items[index] for index in calls.get(mutant.rpartition("__mutmut_")[0], [])]
+                self.results[mutant] = _tested(mutant, session, items, seconds=limit)
                 self._keep(self.results)
         return True
 
 
-def _calls(session: pytest.Session) -> dict[str, list[pytest.Item]]:
-    """Run the tests without a change, and return those that call each function, the quickest first."""
+def _calls_apart(session: pytest.Session) -> dict[str, list[int]]:
+    """Do as `_calls` in a forked process, so that this one has run no test; each mutant's process then imports what only tests import."""
+    read, write = os.pipe()
+    process = os.fork()
+    if process == 0:
+        found = _calls(session)
+        with os.fdopen(write, "w") as file:
+            json.dump(found, file)
+        os._exit(_FAILED if session.testsfailed else 0)
+    os.close(write)
+    with os.fdopen(read) as file:
+        said = file.read()
+    session.testsfailed = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return {} if session.testsfailed else dict(json.loads(said))
+
+
+def _calls(session: pytest.Session) -> dict[str, list[int]]:
+    """Run the tests without a change, and return the places of those that call each function, the quickest first."""
     import pytest
     from mutmut.mutation.trampoline import set_mutant_under_test
 
@@ -154,7 +176,7 @@ def _calls(session: pytest.Session) -> dict[str, list[pytest.Item]]:
             for each in hits:
                 called.setdefault(each, []).append((time.process_time() - began, index))
     set_mutant_under_test("")
-    return {name: [session.items[index] for _, index in sorted(found)] for name, found in called.items()}
+    return {name: [index for _, index in sorted(found)] for name, found in called.items()}
 
 
 def _run(session: pytest.Session, pair: Sequence[pytest.Item]) -> None:
