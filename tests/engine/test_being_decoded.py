@@ -47,7 +47,9 @@ def test_pictures_that_threads_of_a_dead_process_were_decoding_are_told_once(
     holder = json.loads(content[:512].rstrip(b"\0"))
     assert line.startswith(f"process {holder['process']} on {holder['host']} since ")
     assert " was killed" in line
-    assert line.endswith(f"; pictures being decoded then: ...{'b' * 504}.png, a/\\xff.png")
+    assert line.endswith(
+        f"; pictures being decoded then: ...{'b' * 504}.png, a/\\xff.png. If it is killed again, leave them out one by one"
+    )
     assert list(cache.iterdir()) == []
 
     _, host, boot, number = left.name.split("-")

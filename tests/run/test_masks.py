@@ -73,7 +73,7 @@ def test_a_plan_tells_of_masks_that_apply_would_stop_at(recipe: Path, run: Cli) 
         with Image.open(path.parent.parent / "images" / path.name) as picture:
             Image.new("L", picture.size).save(path)
     for _ in range(2):  # looked at, and remembered
-        assert told() == "all 16 masks looked at are ground everywhere; apply stops where every training mask is"
+        assert told() == 'all 16 masks looked at are "ground" everywhere; apply stops where every training mask is'
 
 
 def test_a_plan_tells_of_crops_that_are_larger_than_pictures(recipe: Path, run: Cli) -> None:
@@ -88,7 +88,9 @@ def test_a_plan_tells_of_crops_that_are_larger_than_pictures(recipe: Path, run: 
     assert line.startswith(
         f"8 of 8 training pictures are smaller than data.crop_size, 32 px: {images / '0.png'} has 30x44 px, "
     )
-    assert line.endswith(" and others; apply stops at them")
+    assert line.endswith(
+        ' and others; apply stops at them: a smaller data.crop_size, or augment = [{ name = "random_crop", padding = 4 }]'
+    )
     (line,) = told("data.crop_size=16", "data.scale_to=0.5")
     assert line.startswith(
         f"8 of 8 training pictures are smaller after data.scale_to than data.crop_size, 16 px: {images / '0.png'} has 15x22 px"

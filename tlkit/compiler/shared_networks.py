@@ -42,7 +42,8 @@ def network(build: partial[Network]) -> Network:
     if shared is None:
         return build()
     arguments = (build.args, build.keywords)
-    place = next((place for place, (known, _) in enumerate(shared) if known == arguments), None)
+    said = repr(arguments)  # True and 1 are equal, and may be different options
+    place = next((place for place, (known, _) in enumerate(shared) if known == arguments and repr(known) == said), None)
     shared.append((arguments, build()) if place is None else shared.pop(place))
     del shared[:-_MOST]
     return shared[-1][1]

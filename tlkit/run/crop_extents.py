@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from tlkit import units
 from tlkit.engine.images.extents import sizes
 from tlkit.engine.images.parts import Part
@@ -14,7 +12,7 @@ from tlkit.errors import DataError
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe import augmentations
 from tlkit.recipe.augmentations import Augmentation
-from tlkit.units import Size
+from tlkit.sources import scaling
 
 
 def extents(part: Part, resolved: Resolved, augment: Sequence[Augmentation]) -> Indices | None:
@@ -30,7 +28,7 @@ def extents(part: Part, resolved: Resolved, augment: Sequence[Augmentation]) -> 
     if crop is None:  # windows are resized
         return found
     padding = crop.padding or 0
-    small = part.indices[(found[part.indices] + 2 * padding < np.array(resolved.image_size)).any(1)]
+    small = part.indices[scaling.smaller(found[part.indices], resolved.image_size, padding=padding)]
     if len(small):
         files, (height, width) = part.pictures.split.files, found[small[0]].tolist()
         name = str(files[small[0]]) if files else f"image {small[0]}"
@@ -39,11 +37,6 @@ def extents(part: Part, resolved: Resolved, augment: Sequence[Augmentation]) -> 
             f"{name}: has {units.pixels((height, width))} after data.scale_to{added}, less than data.crop_size, "
             f"{units.pixels(resolved.image_size)}.",
             f"so have {len(small):,} of the training images" if len(small) > 1 else "",
-            f'a smaller data.crop_size, or augment = [{{ name = "random_crop", padding = {_enough(found, resolved.image_size)} }}]',
+            scaling.smaller_hint(found, resolved.image_size),
         )
     return found
-
-
-def _enough(extents: Indices, size: Size) -> int:
-    """Return the padding with which a crop of a size fits into every picture."""
-    return int(np.ceil((np.array(size) - extents[(extents > 0).all(1)].min(0)).max() / 2))

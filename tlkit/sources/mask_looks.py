@@ -66,7 +66,7 @@ def _one_class(shown: Sequence[int], classes: Sequence[str], *, of: int) -> str:
     """Say that masks show one class alone, or none; "" where they show more, or there are none."""
     if len(shown) > 1 or not of:
         return ""
-    said = classes[shown[0]] if shown else "ignored"
+    said = f'"{classes[shown[0]]}"' if shown else "ignored"
     return f"all {of:,} masks looked at are {said} everywhere; apply stops where every training mask is"
 
 

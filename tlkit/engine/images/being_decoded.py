@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import secrets
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from tlkit.store import unfinished
 
 _NAME = ".decoding"  # in the cache folder; behind it what names the machine, its start and the process, each after a "-"
 _PLACE = 512  # bytes of who writes the file, and then of each picture's name
+_FORGOTTEN = 7 * 24 * 3600.0  # seconds after which another machine's file goes
 _MORE = 8  # places beside two for each processor: batches of two kinds may be decoded at a time
 
 
@@ -117,7 +119,11 @@ def _tell(path: Path, note: Callable[[str], None]) -> None:
         return
     host, start = (given == mine for given, mine in zip(known, _machine(), strict=False))
     start = start and (host or machine.boot() != "")  # a container may have had another name on the same kernel
-    if not (host or start) or not unfinished.abandoned(path):
+    if not (host or start):
+        if time.time() - path.stat().st_mtime > _FORGOTTEN:  # a cache that machines share which come and go
+            path.unlink()
+        return
+    if not unfinished.abandoned(path):
         return
     content = path.read_bytes()
     path.unlink()
@@ -125,7 +131,9 @@ def _tell(path: Path, note: Callable[[str], None]) -> None:
     names = [content[at : at + _PLACE].partition(b"\0")[0] for at in range(_PLACE, len(content), _PLACE)]
     pictures = sorted(name.decode(errors="backslashreplace") for name in names if name)
     if pictures and holder is not None and start:  # else the power may have failed, and nothing of the file was synced
-        note(f"{holder.killed()}; pictures being decoded then: {', '.join(pictures)}")
+        note(
+            f"{holder.killed()}; pictures being decoded then: {', '.join(pictures)}. If it is killed again, leave them out one by one"
+        )
 
 
 def _machine() -> tuple[str, str]:
