@@ -113,6 +113,8 @@ def _rename_over(source: Path, target: Path) -> None:
         os.replace(source, target)
     except FileExistsError as error:  # POSIX knows no such error of a file; some network file systems do
         raise OSError(errno.EEXIST, "the file system cannot rename a file over another", os.fspath(target)) from error
+    except IsADirectoryError as error:
+        raise IsADirectoryError(errno.EISDIR, "there is a folder of this name", os.fspath(target)) from error
 
 
 def make_folder(folder: Path) -> None:

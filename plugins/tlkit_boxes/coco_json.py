@@ -88,10 +88,9 @@ def _file(path: Path) -> _File:
         return _File.model_validate(pictures.json_of(path))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise DataError(
-            f"{path}: is no COCO JSON: {place}: {first['msg']}.", "an object with images, annotations and categories"
-        ) from error
+        place = ".".join(map(str, first["loc"]))
+        why = f"{place}: {first['msg']}" if place else "it is no object"
+        raise DataError(f"{path}: is no COCO JSON: {why}.", "an object with images, annotations and categories") from error
 
 
 def _folder(folder: Path, name: str, options: CocoOptions) -> Path:

@@ -137,8 +137,13 @@ def json_of(path: Path) -> object:
     """
     try:
         held: object = json.loads(text_of(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise DataError(f"{path}: is no JSON: {error}.") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of more digits than Python converts, or objects in objects without end
+        raise DataError(f"{path}: cannot be read: it is nested too deeply, or a number has thousands of digits.") from error
     return held
 
 

@@ -286,6 +286,18 @@ def test_few_images_from_init_to_predict(run: Cli, tmp_path: Path) -> None:
     assert "light" in output
 
 
+def test_a_folder_of_pictures_and_masks_is_no_folder_of_two_classes(run: Cli, tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / "shapes" / kind).mkdir(parents=True)
+        for index in range(6):
+            Image.new("RGB", (8, 8)).save(tmp_path / "shapes" / kind / f"{index}.png")
+    code, _, error = run("init", "shapes")
+    assert code == 1
+    assert "shapes: holds pictures in images and masks of them in masks, which are no classes." in " ".join(error.split())
+    assert "segmentation_folder" in error
+    assert not (tmp_path / "shapes.toml").exists()
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".tif"])
 def test_a_folder_of_bands_gets_their_number(run: Cli, tmp_path: Path, suffix: str) -> None:
     toy_bands.folder(tmp_path / "images", *toy_bands.pictures(30, size=24), suffix=suffix)

@@ -101,11 +101,16 @@ def test_bit_that_changed_is_seen_by_verify_alone(run: Path) -> None:
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "recipe.toml", "resolved.toml"])
 @pytest.mark.parametrize("damage", [flip, truncate, empty])
-def test_prediction_does_not_read_a_damaged_file(run: Path, name: str, damage: Callable[[Path], None]) -> None:
+def test_prediction_and_comparison_do_not_read_a_damaged_file(run: Path, name: str, damage: Callable[[Path], None]) -> None:
     damage(run / name)
-    with pytest.raises(RunFolderError, match=rf"{name}: is damaged") as error:
-        prediction.load(run, arm=None, device=CPU)
-    assert "apply its recipe again" in str(error.value)
+    for read in (lambda: prediction.load(run, arm=None, device=CPU), lambda: run_differences.differences(run, run)):
+        with pytest.raises(RunFolderError, match=rf"{name}: is damaged") as error:
+            read()
+        assert "apply its recipe again" in str(error.value)
+    (run / name).unlink()
+    (run / name).mkdir()
+    with pytest.raises(RunFolderError, match=rf"{name}: is a folder, and a file of the run has this name"):
+        run_differences.differences(run, run)
 
 
 def test_run_does_not_begin_from_damaged_weights(run: Path, toy_recipe: Path) -> None:

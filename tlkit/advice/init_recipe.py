@@ -21,6 +21,7 @@ from tlkit.plugin import Backbone, registry
 _FEW = 8  # images a class below which no fine-tuning is proposed
 _WIDTH = 122  # characters of a comment line, after "# "
 _SPLITS = re.compile(r"data\.options\.splits = (\{.*?\})")
+_MASKS = {"images", "masks"}  # sub-folders of pictures for heads of masks
 _ARMS = """
 [arms.head_only]
 freeze = { backbone = true }
@@ -65,6 +66,11 @@ def write(
     except DataError as error:  # which speaks of the recipe that is not there yet
         hints = (_SPLITS.sub(r"--splits '\1'", hint) for hint in error.hints)
         raise DataError(error.problem.replace("data.options.splits", "--splits"), *hints) from error
+    if {name.lower() for name in seen.images.classes} == _MASKS:
+        raise DataError(
+            f"{folder}: holds pictures in images and masks of them in masks, which are no classes.",
+            'data = { name = "segmentation_folder", options = { path = "FOLDER" } } and head.kind = "unet": docs/data.md',
+        )
     text = recipe_text(folder, seen, path, likeness)
     try:
         files.replace(path, text)

@@ -50,7 +50,7 @@ def write(file: Path, run: FinishedRun, form: Form, *, also: str = "") -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    sections = [_head(run), _result(run, also), _use(file, run, form), _pixels(run), _origin(run)]
+    sections = [_head(run), _result(run, also), _use(file, run, form), _pixels(run, form), _origin(run)]
     files.replace(file.parent / CARD, "\n\n".join(sections) + "\n")
     return file.parent / CARD
 
@@ -143,7 +143,7 @@ def _of_pixels(code: str) -> str:
     return "\n".join(lines).replace("# (1, classes)", "# (1, classes, H, W)")
 
 
-def _pixels(run: FinishedRun) -> str:
+def _pixels(run: FinishedRun, form: Form) -> str:
     brought = (
         '`resized` is what the picture is resized to cover (`fit` "crop"), to fit into ("pad") or to be ("squash"), antialiased as '
         "Pillow does it; `image_size` is the middle of that."
@@ -153,6 +153,8 @@ def _pixels(run: FinishedRun) -> str:
             "A picture keeps its size. It is padded below and on the right with the colour `padding` until its sides are multiples of "
             "`whole_strides`, and the answers for the padding are cut off."
         )
+        if form is Form.TORCH_EXPORT:
+            brought += f" Each side must have more than {run.predictor.stride} pixels."
         if run.scaled_before:
             brought = (
                 "A picture is scaled before the network takes it, with the filter `resize`, antialiased as Pillow does it: by `factor`, or "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from tlkit.errors import RunFolderError
 from tlkit.recipe.maps import HEAD
-from tlkit.record import record_files, run_folder
+from tlkit.record import record_files, run_files, run_folder
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NOT_OF_AN_ARM = ("format", "name", "seeds")  # keys of a recipe that say nothing about what its run learns
@@ -72,6 +73,9 @@ def differences(first: Path, second: Path) -> RunDifferences:
     Raises:
         RunFolderError: a folder is not that of a run, or a file in it is damaged.
     """
+    read = (run_folder.RECIPE, run_folder.RESOLVED, run_folder.PLAN, run_folder.WEIGHTS)
+    for folder in (first, second):  # a file that is not there is told of where it is read
+        run_files.check(folder, [name for name in read if os.path.lexists(folder / name)])
     try:
         weights, note = _weights(first, second), ""
     except _NoWeightsError as error:

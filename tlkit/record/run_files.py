@@ -41,7 +41,7 @@ def damaged(
         if known is None:
             continue
         if not path.is_file():
-            found[name] = "is missing"
+            found[name] = "is a folder" if path.is_dir() else "is missing"
         elif (size := path.stat().st_size) != known.bytes:
             found[name] = f"has {size:,} bytes instead of {known.bytes:,}"
         elif hashes and file_digests.digests([path], again=again)[0].hex() != known.sha256:
@@ -63,6 +63,10 @@ def check(folder: Path, names: Iterable[str]) -> None:
     if result is None:
         return
     for name, why in damaged(folder, result, names, hashes=True).items():
+        if (folder / name).is_dir():
+            raise RunFolderError(
+                f"{folder / name}: {why}, and a file of the run has this name.", "move it away, and apply its recipe again"
+            )
         hint = (
             "apply its recipe again to make it again" if result.digest else "save the model again; nothing else holds the file"
         )
