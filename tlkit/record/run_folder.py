@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, computed_field, model_validator
 
 from tlkit import files
 from tlkit.errors import RunFolderError, option, reason
@@ -109,12 +109,13 @@ class _Epoch(_Record):
     """What every line of metrics.jsonl has, and the types of what it may have: see `events.Epoch`."""
 
     epoch: int
+    phase: int = Field(1, ge=1)
     train: Metrics
     validation: Metrics | None
     test: Metrics | None
     seconds: float
-    lr: Metrics
-    images_per_second: float
+    lr: Metrics = {}
+    images_per_second: float | None = None
     also: dict[str, Metrics] = {}
     train_evaluated: Metrics | None = None
     times: Metrics = {}
@@ -122,7 +123,7 @@ class _Epoch(_Record):
 
     @model_validator(mode="after")
     def _has_its_scores(self) -> _Epoch:
-        for scores in (self.train, self.validation, self.test):
+        for scores in (self.train, self.validation, self.test, self.train_evaluated):
             if scores is not None and not {"loss", "accuracy"} <= scores.keys():
                 raise ValueError("an epoch has its loss and its accuracy")
         return self
@@ -307,7 +308,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError, RecursionError):  # no JSON, or no epoch
             record = json.loads(line)
             _Epoch.model_validate(record)
-            lines.append(record)
+            lines.append({"phase": 1, "lr": {}, **record})
     return lines
 
 

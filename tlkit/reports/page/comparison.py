@@ -237,7 +237,7 @@ def _row(arm: ShownArm, by: str, more: Sequence[str], against: Sequence[str], ta
     metrics = tasks.metric_labels()
     found = {name: arm.summary(name) for name in more}
     times = [line["seconds"] for run in arm.runs for line in run.metrics]
-    rates = [line["images_per_second"] for run in arm.runs for line in run.metrics]
+    rates = [rate for run in arm.runs for line in run.metrics if (rate := line.get("images_per_second")) is not None]
     result = arm.first.result
     known = bool(np.isfinite(mean))  # else the source has no held-out images
     return Row(

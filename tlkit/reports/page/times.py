@@ -90,7 +90,7 @@ def _within(spent: Mapping[str, float]) -> float:
 
 def _head_share(plan: Plan, phase: int) -> float:
     """Return the head's part of the operations of a training step in a phase, from 1."""
-    suffix = flops(plan, len(plan.phases[phase - 1].prefix), plan.depth)
+    suffix = flops(plan, len(plan.phases[min(phase, len(plan.phases)) - 1].prefix), plan.depth)
     head = sum(stage.flops for stage in plan.stages[plan.depth :] if stage.name == HEAD)
     return head / (suffix + head) if suffix else 1.0
 
