@@ -70,7 +70,9 @@ def test_next_apply_ends_with_the_same_bits(recipe: Path, moment: int, monkeypat
         monkeypatch.setenv("TLKIT_CACHE", str(folder / name / "cache"))
         assert not api.apply(recipe, runs=folder / name / "runs", observer=notes).failures
     (line,) = [each for each in told["killed"].told if "pictures being decoded then: " in each]
-    assert set(done.stdout.split()) & set(line.partition("then: ")[2].split(", "))
+    pictures, _, remedy = line.partition("then: ")[2].partition(". ")
+    assert set(done.stdout.split()) & set(pictures.split(", "))
+    assert remedy == "If it is killed again, leave them out one by one"
     assert told["whole"].told == [each for each in told["killed"].told if each != line]
     assert toy_faults.content(folder / "killed") == toy_faults.content(folder / "whole")
     assert toy_faults.left(folder / "killed") == []
