@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tlkit.store import cache, row_store
 from tlkit.store.segments import Keys, Rows
@@ -12,6 +13,13 @@ from tlkit.store.usage import Kind
 
 SHAPE = (2, 3)
 ROW = 2 * 3 * 4  # bytes
+
+
+def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let the cache be a folder that is not there yet, without a limit; return it."""
+    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TLKIT_CACHE_BYTES", raising=False)
+    return tmp_path / "cache"
 
 
 def keys_of(*numbers: int) -> Keys:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_store import SHAPE, kept, keys_of, only, opened, present, refuse, rows_of, size_of, tree
+from toy_store import SHAPE, kept, keys_of, no_cache, only, opened, present, refuse, rows_of, size_of, tree
 
 from tlkit import files
 from tlkit.store import cache, row_store, unfinished
@@ -14,9 +14,7 @@ from tlkit.store.usage import Kind
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TLKIT_CACHE_BYTES", raising=False)
-    return tmp_path / "cache"
+    return no_cache(tmp_path, monkeypatch)
 
 
 def test_what_a_killed_writer_left_goes_at_the_next_start(folder: Path) -> None:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from toy_store import ROW, kept, keys_of, only, opened, present, rows_of, size_of, tree
+from toy_store import ROW, kept, keys_of, no_cache, only, opened, present, rows_of, size_of, tree
 
 from tlkit import files
 from tlkit.errors import StoreError, TlkitError
@@ -20,9 +20,7 @@ from tlkit.store import cache, row_writer, usage
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TLKIT_CACHE_BYTES", raising=False)
-    return tmp_path / "cache"
+    return no_cache(tmp_path, monkeypatch)
 
 
 # ---- how much

@@ -61,7 +61,7 @@ def test_mapping_ends_with_the_last_reader(path: Path) -> None:
 
 def test_mapping_is_not_taken_away_from_what_still_reads_at_the_end_of_the_process(path: Path) -> None:
     _, content = mapping.content(path)
-    (ours,) = [each for each in weakref.finalize._registry if (found := each.peek()) and found[0] is content.obj]  # type: ignore[attr-defined]
+    (ours,) = [each for each in weakref.finalize._registry if (found := each.peek()) and found[0] is content.obj]
     assert ours.atexit is False
 
 

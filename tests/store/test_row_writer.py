@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_store import ROW, SHAPE, kept, keys_of, only, opened, present, rows_of, size_of, tree
+from toy_store import ROW, SHAPE, kept, keys_of, no_cache, only, opened, present, rows_of, size_of, tree
 
 from tlkit import files
 from tlkit.errors import StoreError
@@ -18,9 +18,7 @@ from tlkit.store import cache, row_writer, usage
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TLKIT_CACHE_BYTES", raising=False)
-    return tmp_path / "cache"
+    return no_cache(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ class Stopped(io.FileIO):
         Stopped.after -= 1
         if Stopped.after == 0:
             raise KeyboardInterrupt
-        return super().write(memoryview(content)[:7])  # type: ignore[arg-type]
+        return super().write(memoryview(content)[:7])
 
 
 @pytest.fixture
@@ -49,7 +47,7 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> type[Stopped]:
     whole = Path.open
 
     def open_(path: Path, mode: str = "r", **options: object) -> object:
-        return Stopped(path, "x") if path.name.endswith(".part") else whole(path, mode, **options)  # type: ignore[call-overload]
+        return Stopped(path, "x") if path.name.endswith(".part") else whole(path, mode, **options)
 
     monkeypatch.setattr(Path, "open", open_)
     return Stopped

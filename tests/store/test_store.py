@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_store import ROW, SHAPE, kept, keys_of, only, opened, present, refuse, rows_of, spoil, tree
+from toy_store import ROW, SHAPE, kept, keys_of, no_cache, only, opened, present, refuse, rows_of, spoil, tree
 
 from tlkit import file_digests, files
 from tlkit.errors import DataError
@@ -29,9 +29,7 @@ from tlkit.store.usage import Kind
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TLKIT_CACHE_BYTES", raising=False)
-    return tmp_path / "cache"
+    return no_cache(tmp_path, monkeypatch)
 
 
 @pytest.fixture

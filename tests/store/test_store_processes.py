@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_store import ROW, kept, keys_of, opened, present, rows_of
+from toy_store import ROW, kept, keys_of, no_cache, opened, present, rows_of
 
 from tlkit import files
 from tlkit.errors import StoreError
@@ -21,9 +21,7 @@ from tlkit.store import cache, row_writer
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TLKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TLKIT_CACHE_BYTES", raising=False)
-    return tmp_path / "cache"
+    return no_cache(tmp_path, monkeypatch)
 
 
 def python(code: str, *arguments: str) -> "subprocess.Popen[str]":

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _METRIC = "sklearn.metrics._dist_metrics"
-_TREE_STATE = (*("NdArrayNode",) * 4, *("JsonNode",) * 7, "ObjectNode", "JsonNode")  # the eleventh is the metric
+_TREE_STATE = (*("NdArrayNode",) * 4, *("JsonNode",) * 7, "ObjectNode", "JsonNode")  # the object is the metric
 # By module, as what skops writes the parts of the state that its compiled classes read without counting them.
 _STATES = {
     "sklearn.neighbors._kd_tree": _TREE_STATE, "sklearn.neighbors._ball_tree": _TREE_STATE,

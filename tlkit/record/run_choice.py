@@ -47,8 +47,7 @@ class _Finished:
     @property
     def trained_on(self) -> object:
         """What a score is a score of: the content of the images, and their classes."""
-        known = run_folder.resolved(self.folder)
-        return known.get("inputs", {}).get("data"), known.get("classes")
+        return run_folder.inputs(self.folder).get("data"), run_folder.resolved(self.folder).get("classes")
 
 
 def named(run: Path, runs: Path) -> Path:
