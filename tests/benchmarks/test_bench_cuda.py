@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from benchmarks.cuda import __main__ as command
-from benchmarks.cuda import engine, lectures, loops
+from benchmarks.cuda import engine, idleness, lectures, loops
 from benchmarks.peers import contract
 from benchmarks.peers.contract import Spec
 
@@ -21,20 +21,42 @@ def test_a_row_is_an_epoch_of_the_engine() -> None:
     row = engine.measure("hflip", device=CPU, images=48, batch=16, side=32, epochs=1, backbone="toy", precision="float32")
     assert row.images_per_second > 0
     assert row.step == pytest.approx(16 / row.images_per_second)
-    assert (row.replay, row.over_replay, row.idle) == (None, None, None)
+    assert (row.replay, row.over_replay, row.idle, row.replay_idle, row.replay_idle_by_clock) == (None,) * 5
 
 
 def test_idle_is_the_time_that_no_kernel_covers() -> None:
-    assert engine.idle([(0, 4), (2, 5), (8, 10)]) == pytest.approx(0.3)
-    assert engine.idle([(0, 10), (2, 5)]) == 0
-    assert engine.idle([]) is None
+    for spans, part in (([(0, 4, 1), (2, 5, 2), (8, 10, 3)], 0.3), ([(0, 10, 1), (2, 5, 2)], 0.0)):
+        found = idleness.of(spans)
+        assert (found.whole, found.within, found.kernels) == (pytest.approx(part), None, None)
+        assert found.busy == pytest.approx(10e-6 * (1 - part))
+    assert idleness.of([]) is None
+
+
+def test_idle_is_told_apart_within_replays_and_between_them_and_around() -> None:
+    """Copies and an augmentation, 90 and more, run beside two replays, 7 and 8; the augmentation covers a gap within the second."""
+    found = idleness.of([
+        (0, 2, 90), (6, 8, 91),  # before the first replay: 4, and 2 to its begin
+        (10, 14, 7), (15, 20, 7), (18, 22, 7),  # 1 within
+        (23, 24, 92),  # between the replays 1 and 6
+        (30, 33, 8), (36, 40, 8), (32, 35, 93),  # of 3 within 1 is left
+        (45, 50, 94),  # 5 after the last
+    ])  # fmt: skip
+    assert found is not None
+    assert (found.whole, found.within, found.between, found.around) == tuple(
+        pytest.approx(each / 50) for each in (20, 2, 7, 11)
+    )
+    assert found.steps == pytest.approx(9 / 30)
+    assert (found.replays, found.kernels, found.busy) == (2, 2, pytest.approx(21e-6))
 
 
 def test_a_row_says_which_goals_it_misses() -> None:
-    good = engine.Row("random_resized_crop", 12_000, 0.0107, 0.0100, 1.07, 0.02, [])
-    slow = engine.Row("random_resized_crop", 5_000, 0.0256, 0.0100, 2.56, 0.5, [])
+    def idle(whole: float) -> idleness.Idleness:
+        return idleness.Idleness(whole, whole / 2, whole / 4, whole / 4, whole, 64, 300, 0.6)
+
+    good = engine.Row("random_resized_crop", 12_000, 0.0107, 0.0100, 1.07, idle(0.02), idle(0.01), 0.005, [])
+    slow = engine.Row("random_resized_crop", 5_000, 0.0256, 0.0100, 2.56, idle(0.5), None, None, [])
     first, second = engine.table([good, slow]).splitlines()[1:]
-    assert first.rstrip().endswith("2%")
+    assert first.split()[4:] == ["2.0%", "1.0%", "0.5%", "0.5%", "1.0%", "0.5%"]
     assert second.endswith("over 1.15 times the replay; idle for more than 10%; under 10,000 images/s")
 
 
@@ -59,7 +81,7 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is_measured(
     def broken(name: str, **_: object) -> engine.Row:
         if name == "hflip":
             raise RuntimeError("an operator failed")
-        return engine.Row(name, 1.0, 1.0, None, None, None, [])
+        return engine.Row(name, 1.0, 1.0, None, None, None, None, None, [])
 
     monkeypatch.setattr(engine, "measure", broken)
     first = next(lectures.arms())
