@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from tlkit.plans import resolve
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe.digest import digest_of
-from tlkit.record import report_data, results, run_folder
+from tlkit.record import epoch_lines, report_data, results, run_folder
 from tlkit.record.run_folder import RunResult
 from tlkit.sources.places import Places
 
@@ -229,7 +229,7 @@ def _finished(place: Path, arms: Mapping[str, Resolved]) -> list[tuple[Path, Run
 
 
 def _run(folder: Path, result: RunResult) -> Run:
-    epochs = run_folder.metrics(folder)
+    epochs = epoch_lines.read(folder)
     scores = {"train": result.train, "test": result.test}
     return Run(
         train=_curve(epochs, "train"),

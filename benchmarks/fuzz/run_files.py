@@ -20,6 +20,7 @@ from tlkit import api
 from tlkit.events import Observer
 from tlkit.plans import job_folders, jobs, resolve, seen_images
 from tlkit.record import (
+    epoch_lines,
     evaluations,
     predictions,
     report_data,
@@ -147,7 +148,7 @@ def _readers(job: jobs.Job, other: Path) -> dict[str, list[Callable[[], object]]
         "split.json": [done, lambda: list(seen_images._trained_on(other))],
         "plan.json": [different, lambda: runs.read([other])],
         "evaluation.json": [lambda: evaluations.load(other, "test")],
-        "metrics.jsonl": [lambda: run_folder.metrics(other), lambda: run_list.below(recipe)],
+        "metrics.jsonl": [lambda: epoch_lines.read(other), lambda: run_list.below(recipe)],
         "resolved.toml": [lambda: run_folder.convention(other), lambda: run_folder.earlier_choices(other), different, load],
         "recipe.toml": [lambda: run_folder.length(other), different, lambda: run_list.below(recipe), load],
         "predictions.npz": [lambda: predictions.load(other)],

@@ -29,7 +29,7 @@ from tlkit.events import Elsewhere, Observer
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Demand, registry
-from tlkit.record import run_folder
+from tlkit.record import epoch_lines
 from tlkit.run import planned_runs, remote_worker
 from tlkit.run.preparation import Prepared
 
@@ -492,8 +492,8 @@ def test_runs_that_two_processes_of_ray_share_come_to_what_one_comes_to(on_ray: 
     folder, told = on_ray
     (divided,) = (folder / "shared").rglob("resolved.toml")
     assert "processes = 2\n" in divided.read_text()
-    here = run_folder.metrics(folder / "whole" / divided.parent.relative_to(folder / "shared"))
-    there = run_folder.metrics(divided.parent)
+    here = epoch_lines.read(folder / "whole" / divided.parent.relative_to(folder / "shared"))
+    there = epoch_lines.read(divided.parent)
     # sums of two processes are taken in another order: docs/ranks.md says what BatchNorm and AdamW make of that
     assert there[0]["train"]["loss"] == pytest.approx(here[0]["train"]["loss"], rel=1e-4)
     losses = [[line["train"]["loss"] for line in lines] for lines in (there, here)]

@@ -17,7 +17,7 @@ from conftest import ROOT, TOY_RECIPE, Cli
 
 from tlkit import api, machine
 from tlkit.errors import TlkitError
-from tlkit.record import predictions, run_folder
+from tlkit.record import epoch_lines, predictions
 from tlkit.run import joining
 
 TESTS = ROOT / "tests"
@@ -117,7 +117,7 @@ def files_of(folder: Path) -> set[str]:
 
 def assert_same_result(folder: Path, runs: str) -> None:
     mine, alone = run_of(folder, runs), run_of(folder, "alone")
-    ours, expected = (run_folder.metrics(each) for each in (mine, alone))
+    ours, expected = (epoch_lines.read(each) for each in (mine, alone))
     assert [line["train"]["loss"] for line in ours] == pytest.approx([line["train"]["loss"] for line in expected], rel=1e-5)
     found, known = predictions.load(mine).part("test"), predictions.load(alone).part("test")
     assert np.array_equal(found.index, known.index)

@@ -17,8 +17,8 @@ from tlkit.engine import range_test
 from tlkit.errors import Interrupted, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import auto_rates
+from tlkit.record import epoch_lines, run_folder
 from tlkit.record import range_tests as records
-from tlkit.record import run_folder
 from tlkit.run import range_tests
 
 AUTO = "lr_groups={backbone='auto', head='auto'}"
@@ -157,7 +157,7 @@ def test_auto_trains_as_the_rate_that_it_chooses_and_keeps_it(toy_recipe: Path) 
     assert watching.count == 0  # it goes on with the rates that it had, and the other seed has them too
     assert all(run_folder.resolved(each)["rates"] == known for each in auto.parent.glob("main-*"))
     plain = written(toy_recipe, f"lr_groups={{backbone={known['backbone']}, head={known['head']}}}", "name='plain'")
-    ours, theirs = run_folder.metrics(auto), run_folder.metrics(plain)
+    ours, theirs = epoch_lines.read(auto), epoch_lines.read(plain)
     assert [(each["train"], each["lr"]) for each in ours] == [(each["train"], each["lr"]) for each in theirs]
     assert auto.name.rpartition("-")[2] != plain.name.rpartition("-")[2]
     assert [each.arm for each in records.load(auto.parent)] == ["main"]

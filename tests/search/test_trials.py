@@ -21,7 +21,7 @@ from tlkit import api
 from tlkit.errors import RunLocked, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import search_jobs
-from tlkit.record import run_folder
+from tlkit.record import epoch_lines, run_folder
 from tlkit.reports import search_table
 from tlkit.reports.page import runs as page_runs
 
@@ -78,7 +78,7 @@ def values_of(folder: Path) -> list[dict[str, Any]]:
 
 def validation(folder: Path) -> list[float]:
     """The validation accuracy of each epoch of a run."""
-    return [line["validation"]["accuracy"] for line in run_folder.metrics(folder)]
+    return [line["validation"]["accuracy"] for line in epoch_lines.read(folder)]
 
 
 def test_trials_are_runs_and_the_first_is_the_recipe_as_written(searched: Path) -> None:

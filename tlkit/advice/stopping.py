@@ -14,7 +14,7 @@ from tlkit.advice import forecast
 from tlkit.errors import TlkitError
 from tlkit.plans import plan_json
 from tlkit.plans.plan import Plan
-from tlkit.record import run_folder
+from tlkit.record import epoch_lines, run_folder
 from tlkit.record.advice import Ending, Trial
 from tlkit.tasks import Task
 
@@ -68,7 +68,7 @@ def ending_of(folder: Path) -> Ending | None:
     """Return what the stopped run of a folder was expected to end with; None where it is too early to say, or cannot be read."""
     try:
         plan = plan_json.from_json((folder / run_folder.PLAN).read_text(encoding="utf-8"))
-        return ending(run_folder.metrics(folder), plan)
+        return ending(epoch_lines.read(folder), plan)
     except (OSError, ValueError, TlkitError):
         return None
 

@@ -32,7 +32,7 @@ from tlkit.plugin import Backbone, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.defaults import differences
 from tlkit.recipe.recipe import FORMAT, Arm, arm_toml
-from tlkit.record import long_lists, run_files, run_folder
+from tlkit.record import epoch_lines, long_lists, run_files, run_folder
 from tlkit.record.run_folder import Parameters, RunResult
 
 State = Literal["new", "compiled", "changed"]
@@ -121,7 +121,7 @@ def save(
                 files.replace(path, content)
         files.replace(folder / run_folder.RECIPE, tomli_w.dumps(header | arm_toml(arm)))
         run_folder.write_resolved(folder, known)
-        files.replace(folder / run_folder.METRICS, "".join(json.dumps(epoch.record()) + "\n" for epoch in epochs))
+        epoch_lines.write(folder, (epoch.record() for epoch in epochs))
         result = RunResult(
             recipe="model", arm="main", seed=setup.seed, status="finished", digest="",
             train=None if best is None else dict(best.train),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, computed_field
 
 from tlkit import files
 from tlkit.errors import RunFolderError, option, reason
@@ -103,30 +103,6 @@ class RunResult(_Record):
         """Return the accuracy on the training images minus that on the test images; None where either is missing."""
         train, test = (None if scores is None else scores.get("accuracy") for scores in (self.train, self.test))
         return None if train is None or test is None else train - test
-
-
-class _Epoch(_Record):
-    """What every line of metrics.jsonl has, and the types of what it may have: see `events.Epoch`."""
-
-    epoch: int
-    phase: int = Field(1, ge=1)
-    train: Metrics
-    validation: Metrics | None
-    test: Metrics | None
-    seconds: float
-    lr: Metrics = {}
-    images_per_second: float | None = None
-    also: dict[str, Metrics] = {}
-    train_evaluated: Metrics | None = None
-    times: Metrics = {}
-    target: Metrics | None = None
-
-    @model_validator(mode="after")
-    def _has_its_scores(self) -> _Epoch:
-        for scores in (self.train, self.validation, self.test, self.train_evaluated):
-            if scores is not None and not {"loss", "accuracy"} <= scores.keys():
-                raise ValueError("an epoch has its loss and its accuracy")
-        return self
 
 
 def folder_of(runs: Path, *, recipe: str, arm: str, seed: int, fold: int | None, digest: str) -> Path:
@@ -298,18 +274,6 @@ def runs_of(arm: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     for seed in arm["seeds"].values():
         found += seed["folds"].values() if "folds" in seed else [seed]
     return found
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    """Read the epochs in a run's metrics.jsonl, in order; damaged lines are left out."""
-    path = folder / METRICS
-    lines = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        with contextlib.suppress(ValueError, RecursionError):  # no JSON, or no epoch
-            record = json.loads(line)
-            _Epoch.model_validate(record)
-            lines.append({"phase": 1, "lr": {}, **record})
-    return lines
 
 
 def text(record: Mapping[str, Any]) -> bytes:

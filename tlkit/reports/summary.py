@@ -10,7 +10,7 @@ from typing import Any
 from tlkit import files
 from tlkit.errors import RunFailed, TlkitError
 from tlkit.recipe.recipe import Recipe
-from tlkit.record import file_lock, findings, results, run_folder
+from tlkit.record import epoch_lines, file_lock, findings, results, run_folder
 from tlkit.record.run_folder import Coordinates
 from tlkit.reports.page import extra
 
@@ -74,7 +74,7 @@ def draw(recipe_folder: Path, folders: Sequence[tuple[str, Path]], note: Callabl
     with file_lock.held(recipe_folder / ".lock"):
         files.remove_unfinished(path)
         files.remove_unfinished(recipe_folder / findings.FILE)  # here, for finished runs are not inspected again
-        curves.write(path, [(arm, run_folder.metrics(folder)) for arm, folder in folders])
+        curves.write(path, [(arm, epoch_lines.read(folder)) for arm, folder in folders])
         if absent := extra.missing():
             note(absent)
         elif any(result.status == "finished" for result in begun.values()):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +14,7 @@ from tlkit.errors import RunFolderError
 from tlkit.events import Epoch
 from tlkit.plans.job_folders import is_kept
 from tlkit.plans.jobs import Job
-from tlkit.record import run_files, run_folder
+from tlkit.record import epoch_lines, run_files, run_folder
 from tlkit.record.run_folder import RunResult
 from tlkit.run import memory, run_description, torch_settings
 from tlkit.run.checkpoint import Checkpoint
@@ -80,13 +79,8 @@ def begin(
     files.make_folder(folder / run_folder.CHECKPOINT)
     run_description.write(prepared)
     run_folder.write_resolved(folder, description)
-    files.replace(folder / run_folder.METRICS, "")
+    epoch_lines.write(folder, [])
     return Begun(why)
-
-
-def write_metrics(job: Job, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write metrics.jsonl."""
-    files.replace(job.folder / run_folder.METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _remove_strays(job: Job) -> None:
@@ -141,7 +135,7 @@ def _resume(
     job, result = prepared.job, prepared.job.result()
     saved = checkpoint.resume_(note=note)
     run_description.write(prepared, keep_plan=run_folder.PLAN not in damaged)
-    write_metrics(job, saved.lines)
+    epoch_lines.write(job.folder, saved.lines)
     now = learner.progress
     where = f"in epoch {now.epochs + 1} after step {now.steps} of {learner.steps}" if now.steps else f"after epoch {now.epochs}"
     return Begun(

@@ -25,7 +25,7 @@ from tlkit.plans import sharing
 from tlkit.plans.job_folders import is_done
 from tlkit.plans.jobs import Job
 from tlkit.plans.loggers import ChosenLogger
-from tlkit.record import ensembles, predictions, report_data, run_files, run_folder, run_lock
+from tlkit.record import ensembles, epoch_lines, predictions, report_data, run_files, run_folder, run_lock
 from tlkit.record.run_folder import RunResult
 from tlkit.record.run_lock import HeldRun
 from tlkit.run import beginning, busy, failures, memory, range_tests, run_result, shared_speeds
@@ -285,7 +285,7 @@ class _Writer:
         scores, lines = epoch if epoch.best else self.scores, [*self.lines, epoch.record()]
         if epoch.best:
             self.checkpoint.save_best(epoch)
-        beginning.write_metrics(self.job, lines)
+        epoch_lines.write(self.job.folder, lines)
         self.checkpoint.save(seconds=seconds, within=0.0, scores=scores, lines=lines)
         self.sent(self.job.folder)
         self.saves.saved()

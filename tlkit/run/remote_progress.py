@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tlkit.events import Elsewhere
-from tlkit.record import run_folder
+from tlkit.record import epoch_lines, run_folder
 
 _ASK = 1.0  # seconds between two looks
 
@@ -28,7 +28,7 @@ class RemoteProgress:
 
     def add(self, label: str, folder: Path, *, epochs: int) -> None:
         """Watch a run, which waits to be carried out."""
-        self._watched[label] = _Watched(label, folder, epochs, len(run_folder.metrics(folder)), _size(folder), _changed(folder))
+        self._watched[label] = _Watched(label, folder, epochs, len(epoch_lines.read(folder)), _size(folder), _changed(folder))
         self.tell(self._watched[label].told())
 
     def look(self) -> None:
@@ -71,7 +71,7 @@ class _Watched:
         if size == self.size:
             return found
         self.size = size
-        for line in run_folder.metrics(self.folder)[self.known :]:
+        for line in epoch_lines.read(self.folder)[self.known :]:
             self.known += 1
             part = "validation" if line["validation"] else "train"
             found.append(self.told({f"{part} {name}": line[part][name] for name in ("loss", "accuracy") if name in line[part]}))

@@ -15,7 +15,7 @@ from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Observer
 from tlkit.plans.jobs import Job
 from tlkit.plans.search_jobs import Searching
-from tlkit.record import run_folder, search_record, selection
+from tlkit.record import epoch_lines, search_record, selection
 from tlkit.record.run_folder import RunResult
 from tlkit.record.search_record import SearchRecord, SpaceRecord, TrialRecord
 from tlkit.search.study import Asked, Study
@@ -59,7 +59,7 @@ class TrialRecords:
                 "data.split.validation = 0.1, or more images",
             )
         # The last epoch is reported too, whether this process trained it or another.
-        self.study.behind(asked.number, run_folder.metrics(job.folder))
+        self.study.behind(asked.number, epoch_lines.read(job.folder))
         value = result.validation.get(metric, math.nan)
         found = TrialRecord(
             number=asked.number, status="pruned" if result.status == "pruned" else "finished", value=value, loss=result.validation.get("loss"),

@@ -18,6 +18,7 @@ from tlkit.plans.plan import Plan
 from tlkit.record import (
     arm_differences,
     calibration,
+    epoch_lines,
     evaluations,
     predictions,
     report_data,
@@ -216,7 +217,7 @@ def read(folders: Sequence[Path]) -> list[ShownRun]:
             continue
         arm = names[folder.parent].get(folder.name, result.arm)
         run_files.check(folder, [name for name in _READ if os.path.lexists(folder / name)])
-        runs.append(ShownRun(folder, result, _plan(folder / run_folder.PLAN), run_folder.metrics(folder), arm))
+        runs.append(ShownRun(folder, result, _plan(folder / run_folder.PLAN), epoch_lines.read(folder), arm))
     return runs
 
 
