@@ -18,7 +18,6 @@ from tlkit.plans import arguments, auto_rates, executors, jobs, resolve
 from tlkit.record import findings, remote_runs, run_folder
 
 if TYPE_CHECKING:
-    from tlkit.advice.facts import Source
     from tlkit.exports.export import Exported
     from tlkit.plans.plan import Plan
     from tlkit.record.advice import Advice
@@ -327,7 +326,7 @@ def advise(
         raise TlkitError(
             f"{option('out', str(written))}: is the recipe that is advised on, and would be replaced.", "another file"
         )
-    other = None if domain is None else _domain(as_path(domain, "domain"), path, offline, watcher)
+    other = None if domain is None else asking.domain(as_path(domain, "domain"), path, offline=offline, observer=watcher)
     from tlkit.advice import advising, domain_advising  # which import torch, after what is wrong with the recipe is said
     from tlkit.run import executor as devices
     from tlkit.run import remote_jobs, remote_worker, save_times, torch_settings
@@ -359,22 +358,6 @@ def advise(
             watch=watch,
             place=place,
         )
-
-
-def _domain(domain: Path, target: Path, offline: bool, observer: Observer) -> Source:
-    """Return the source of two domains that advice is asked for.
-
-    Raises:
-        TlkitError: it is no folder, or the target is a recipe.
-    """
-    from tlkit.advice import asking
-
-    for name, path in (("target", target), ("source", domain)):
-        if not path.is_dir():
-            raise TlkitError(f"advise: the {name}, {path}, is no folder.", "two folders of images in one sub-folder per class")
-    places = arguments.places(domain.resolve(), None, offline, observer)
-    read, arms = asking.read(domain, (), places)
-    return asking.source(domain, read, arms, None, places)
 
 
 def plan(

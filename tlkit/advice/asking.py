@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tlkit.advice import folder_recipe
 from tlkit.advice.facts import Source
-from tlkit.plans import resolve
+from tlkit.errors import TlkitError
+from tlkit.events import Observer
+from tlkit.plans import arguments, resolve
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
 from tlkit.sources.places import Places
@@ -43,3 +45,23 @@ def source(path: Path, recipe: Recipe, arms: Mapping[str, Resolved], arm: str | 
     trained = [name for name, each in arms.items() if each.arm.backbone.weights != "none"]
     name = arm or (trained or list(arms))[0]
     return Source(str(path), recipe, recipe.arms[name], arms[name], places, path if path.is_dir() else None)
+
+
+def domain(path: Path, target: Path, *, offline: bool, observer: Observer) -> Source:
+    """Return the source domain, of a folder, where advice is asked for two domains.
+
+    Args:
+        path: The folder of the source.
+        target: The folder of the target.
+        offline: Download nothing.
+        observer: Receives what places tell.
+
+    Raises:
+        TlkitError: one of them is no folder, or not one of images in classes.
+    """
+    for name, each in (("target", target), ("source", path)):
+        if not each.is_dir():
+            raise TlkitError(f"advise: the {name}, {each}, is no folder.", "two folders of images in one sub-folder per class")
+    places = arguments.places(path.resolve(), None, offline, observer)
+    recipe, arms = read(path, (), places)
+    return source(path, recipe, arms, None, places)
