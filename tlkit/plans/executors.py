@@ -6,8 +6,6 @@ from tlkit import plugin
 from tlkit.errors import PluginError, TlkitError, option
 from tlkit.plugin import Demand, Executor, registry
 
-LOCAL = "local"
-
 
 def choose(name: str, *, address: str, cpus: int, gpus: float, processes: int = 1) -> tuple[Executor, Demand] | None:
     """Return an executor and what each run needs of it; None for this process.
