@@ -118,10 +118,10 @@ def plans(
 def _measured(job: jobs.Job, device: torch.device, watcher: Observer) -> _Made:
     """Return a job's plan with measurements that are made now."""
     from tlkit.run import shared_pictures
-    from tlkit.store import cache
+    from tlkit.store import cache_limit
 
     prepared = shared_pictures.prepare(job, {}, device=device, observer=watcher, anew=True)
-    return _Made(prepared.bare, prepared.measured, cache.room())
+    return _Made(prepared.bare, prepared.measured, cache_limit.room())
 
 
 def _compiled(
@@ -132,7 +132,7 @@ def _compiled(
     from tlkit.compiler import canvas, compiler
     from tlkit.compiler.memory_estimate import Division
     from tlkit.run import decoding, measuring
-    from tlkit.store import cache
+    from tlkit.store import cache_limit
 
     resolved = canvas.known(band_values.known(resolved, places), places)
     fold, *_ = jobs.folds_of(read.folds)
@@ -146,7 +146,7 @@ def _compiled(
         folder=str(Path(recipe).resolve().parent),
     )
     content, weights = job_inputs.known_content(resolved, places), job_inputs.local_weights(resolved, places)
-    room = max(cache.room() - decoding.pictures_bytes(resolved, facts), 0)
+    room = max(cache_limit.room() - decoding.pictures_bytes(resolved, facts), 0)
     return _Made(made, measuring.remembered(made, resolved, weights, data=content, device=device), room)
 
 

@@ -15,7 +15,7 @@ from toy_store import ROW, kept, keys_of, no_cache, only, opened, present, rows_
 
 from tlkit import files
 from tlkit.errors import StoreError, TlkitError
-from tlkit.store import cache, row_writer, usage
+from tlkit.store import cache, cache_limit, row_writer, usage
 
 
 @pytest.fixture(autouse=True)
@@ -37,23 +37,23 @@ def test_limit_is_20_gb_or_20_percent_of_the_free_disk(
         return SimpleNamespace(free=free)
 
     monkeypatch.setattr(shutil, "disk_usage", usage_of)
-    assert cache.limit() == expected
+    assert cache_limit.limit() == expected
     assert asked == [tmp_path], "the folder that is there, of those above the cache"
 
 
 def test_what_the_store_holds_counts_as_free(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
-    monkeypatch.setattr(cache, "SHARE", 0.5)
+    monkeypatch.setattr(cache_limit, "SHARE", 0.5)
     kept(*range(10))
     held = sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in (".rows", ".index"))
-    assert cache.limit() == (10_000 + held) // 2
+    assert cache_limit.limit() == (10_000 + held) // 2
 
 
 @pytest.mark.parametrize("value", ["-1", "20GB", "1e9", "9" * 30, " "])
 def test_limit_that_is_no_number_is_a_message(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TLKIT_CACHE_BYTES", value)
     with pytest.raises(TlkitError) as raised:
-        cache.limit()
+        cache_limit.limit()
     assert str(raised.value) == f"TLKIT_CACHE_BYTES={value}: is not a whole number of bytes.\n  20000000000 is 20 GB"
 
 
@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 def test_entries_are_not_searched_for_what_can_go_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """With 20,000 entries that took 6 s of a segment's 9."""
     kept(1)
-    monkeypatch.setattr(cache, "_sweep", lambda entry: pytest.fail("searched"))
+    monkeypatch.setattr(cache, "sweep", lambda entry: pytest.fail("searched"))
     monkeypatch.setenv("TLKIT_CACHE_BYTES", str(2 * size_of(1)))  # exactly what it takes
     kept(2)
     assert present(opened(), 1, 2) == [1, 2]
@@ -102,16 +102,16 @@ def test_small_disk_keeps_its_share_and_evicts_beyond_it(monkeypatch: pytest.Mon
         return SimpleNamespace(free=6 * size_of(1) - usage.look().total)
 
     monkeypatch.setattr(shutil, "disk_usage", usage_of)
-    monkeypatch.setattr(cache, "SHARE", 0.5)
+    monkeypatch.setattr(cache_limit, "SHARE", 0.5)
     for number in range(4):
         kept(number, number=number)
         time.sleep(0.01)
     assert [number for number in range(4) if present(opened(number=number), number)] == [1, 2, 3]
-    assert usage.look().total == cache.limit() == 3 * size_of(1)
-    assert cache.room() == 3 * size_of(1)
+    assert usage.look().total == cache_limit.limit() == 3 * size_of(1)
+    assert cache_limit.room() == 3 * size_of(1)
     read = [opened(number=number).locate(keys_of(number)) for number in (1, 2, 3)]
     with cache.lock(), pytest.raises(StoreError, match=f"no room for 1 bytes more: at most {3 * size_of(1)} are kept"):
-        cache.make_room(1)
+        cache_limit.make_room(1)
     assert len(read) == 3
 
 
@@ -220,7 +220,7 @@ def test_limit_is_kept_by_a_remembered_look_without_another(slow_look: list[int]
     assert slow_look == []
     monkeypatch.setattr(usage, "_SLOW", 10**9)
     usage.forget()
-    assert cache.limit() >= usage.look().total
+    assert cache_limit.limit() >= usage.look().total
     assert [number for number in range(8) if present(opened(number=number), number)] == [0, 3, 4, 5, 6, 7]
 
 
@@ -259,8 +259,8 @@ def test_what_another_process_wrote_counts_without_a_look(slow_look: list[int], 
     assert not before.alone()
     monkeypatch.setattr(usage, "_known", before)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000))
-    monkeypatch.setattr(cache, "SHARE", 0.5)
-    assert cache.limit() == (10_000 + size_of(1) + 1000) // 2
+    monkeypatch.setattr(cache_limit, "SHARE", 0.5)
+    assert cache_limit.limit() == (10_000 + size_of(1) + 1000) // 2
 
 
 def test_rows_of_another_process_can_be_evicted_though_the_last_look_does_not_know_them(
@@ -274,13 +274,13 @@ def test_rows_of_another_process_can_be_evicted_though_the_last_look_does_not_kn
     monkeypatch.setattr(usage, "_known", known)
     assert known is not None
     monkeypatch.setenv("TLKIT_CACHE_BYTES", str(2 * size_of(1)))
-    assert cache.room() == size_of(1)
+    assert cache_limit.room() == size_of(1)
     slow_look.clear()
-    assert cache.fits(size_of(1))
+    assert cache_limit.fits(size_of(1))
     assert slow_look == []
-    assert cache.fits(2 * size_of(1))
+    assert cache_limit.fits(2 * size_of(1))
     assert slow_look == [2]
-    assert not cache.fits(2 * size_of(1) + 1)
+    assert not cache_limit.fits(2 * size_of(1) + 1)
 
 
 def test_rows_that_are_read_stay_in_a_remembered_look_until_they_are_not(
@@ -335,7 +335,7 @@ def test_listing_is_one_look_and_does_not_keep_what_entries_are_made_from(folder
     listed = cache.listing()
     taken = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert cache.limit() > 0
+    assert cache_limit.limit() > 0
     assert slow_look == [201], "the limit is known by the look of the listing"
     assert taken < 4000 * len(listed), "and not 5000 for each"
     assert {each.origin["weights"] for each in listed} == {"w" * 5000}

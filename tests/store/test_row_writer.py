@@ -13,7 +13,7 @@ from toy_store import ROW, SHAPE, kept, keys_of, no_cache, only, opened, present
 
 from tlkit import files
 from tlkit.errors import StoreError
-from tlkit.store import cache, row_writer, usage
+from tlkit.store import cache, cache_limit, row_writer, usage
 
 
 @pytest.fixture(autouse=True)
@@ -231,7 +231,7 @@ def test_machine_without_a_home_has_no_store(monkeypatch: pytest.MonkeyPatch) ->
     entry = opened()
     assert entry.missing(keys_of(1)).all()
     assert not entry.fits(1)
-    assert cache.limit() == 0
+    assert cache_limit.limit() == 0
     with pytest.raises(StoreError) as raised:
         entry.append(keys_of(1), [rows_of(1)])
     assert str(raised.value) == "store: there is no cache folder.\n  set HOME, or TLKIT_CACHE"

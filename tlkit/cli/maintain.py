@@ -26,10 +26,10 @@ def list_cache(context: typer.Context, as_json: JsonOption = False) -> None:
     if context.invoked_subcommand is not None:
         return
     from tlkit.reports import tables
-    from tlkit.store import cache
+    from tlkit.store import cache, cache_limit
 
     folder = _folder()
-    entries, others, limit = cache.listing(), cache.others(), cache.limit()
+    entries, others, limit = cache.listing(), cache.others(), cache_limit.limit()
     if as_json:
         record = {"format": 1, "folder": folder, "limit": limit, "total": sum(each.bytes for each in entries)}
         record |= {"entries": [_record(each) for each in entries], "others": others}

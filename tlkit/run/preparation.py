@@ -32,7 +32,7 @@ from tlkit.record.timings import EarlierChoices, Measurements
 from tlkit.run import band_scaling, crop_extents, decoding, measuring, start_network, training_sample
 from tlkit.run.decoding import Decoded
 from tlkit.run.start_network import StartNetwork
-from tlkit.store import cache
+from tlkit.store import cache_limit
 from tlkit.units import Size
 
 
@@ -75,7 +75,7 @@ class Prepared:
 
     def sharing(self, shared: SharedFormats, *, device: torch.device) -> Prepared:
         """Return the same run, on a device, with what all arms of its recipe have in common."""
-        room, chunk = cache.room(), chunk_on(device.type, self.bare.pixels)
+        room, chunk = cache_limit.room(), chunk_on(device.type, self.bare.pixels)
         plan = choices.decide(self.bare, self.measured, room=room, earlier=self.earlier, shared=shared, chunk=chunk)
         if self.head_start is None:
             return replace(self, plan=plan)
@@ -207,7 +207,7 @@ def prepare(
         measured = measuring.recall_or_measure(
             job, plan, start.get, train, anew=anew, device=device, observer=observer, watch=watch
         )
-    room = cache.room()  # beside the pictures, which this process holds
+    room = cache_limit.room()  # beside the pictures, which this process holds
     chunk = chunk_on(device.type, plan.pixels)
     decided = choices.decide(plan, measured, room=room, earlier=earlier, chunk=chunk)
     sample = training_sample.choose(decided, train, library, progress=observer.decoding)

@@ -1,4 +1,4 @@
-"""The cache folder: list and clear its entries, limit its size, and remove what was used least recently.
+"""The cache folder: list and clear its entries, and remove what killed processes left; `cache_limit` keeps its size.
 
 The rule: files are made, named and removed under one lock, and no file is touched whose name is not one that tlkit gives.
 Rows lie as <cache>/<kind>/<entry digest>/<segment>.rows with an .index beside each and one entry.json; see tlkit.store.
@@ -7,41 +7,28 @@ Rows lie as <cache>/<kind>/<entry digest>/<segment>.rows with an .index beside e
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
-import shutil
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-from weakref import WeakSet
 
 from tlkit import file_digests, files
 from tlkit.errors import StoreError, TlkitError
 from tlkit.plugin import remembered
 from tlkit.record import file_lock
 from tlkit.store import unfinished, usage
-from tlkit.store.usage import ENTRY, INDEX, PART, Kind, Stats, StoredSegment, Usage
+from tlkit.store.usage import ENTRY, INDEX, PART, Kind, Stats, StoredSegment
 
-MOST = 20_000_000_000  # bytes of rows that are kept, or
-SHARE = 0.2  # of the disk that is free or already the store's, whichever is less
 _STRAY = 3600.0  # seconds until a file is removed of which it is not known whether its writer still lives
 _PATIENCE = 60.0  # seconds until a lock that is not given up is an error; each is held for a moment
 INDEXES = "indexes"  # folder of the indexes of shards, which their plugin writes
 _RECORD, _UNFINISHED = re.compile(r"[0-9a-f]{64}\.(json|npz)"), re.compile(r"\.[0-9a-f]{64}\.(json|npz)\.\w+")
 
 Scalar = str | int | float | bool | None
-
-
-class Held(Protocol):
-    """A reader in this process that has a file of rows open."""
-
-    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,35 +55,6 @@ class Listed:
     def origin(self) -> dict[str, Scalar]:
         """What its rows were made from and how, read from the disk; empty where that cannot be read."""
         return _origin(self.path)
-
-
-_held: WeakSet[Held] = WeakSet()
-_holding = threading.Lock()
-
-
-def limit() -> int:
-    """Return the largest size of the store in bytes: 20 GB, or 20 % of the free disk and the store's own bytes, whichever is less.
-
-    $TLKIT_CACHE_BYTES, a whole number, sets another limit; 0 keeps nothing. Without a home folder nothing is kept.
-
-    Raises:
-        TlkitError: the variable is no such number.
-    """
-    try:
-        files.cache_folder()
-    except TlkitError:
-        return 0
-    return _limit(_usage().total)
-
-
-def room() -> int:
-    """Return how many bytes can be written after everything that may be evicted is evicted."""
-    return _room(_usage())
-
-
-def fits(need: int) -> bool:
-    """Return whether so many bytes can be written; by a remembered look, or by another where that one knows too little to evict."""
-    return need <= room() or (usage.remembered() is not None and need <= _room(usage.look()))
 
 
 def listing() -> list[Listed]:
@@ -145,7 +103,7 @@ def clear(kind: Kind | None = None) -> int:
             if kind in (None, entry.parent.name):
                 for segment in usage.segments_of(entry, usage.stats_of(entry)):
                     remove(segment.path)
-                _sweep(entry)
+                sweep(entry)
         freed = before - usage.look().total
         for path, size in [*_records(remembered.FOLDER), *_records(INDEXES)] if kind is None else ():
             with contextlib.suppress(OSError):
@@ -179,31 +137,6 @@ def lock() -> Iterator[None]:
         yield
 
 
-def make_room(need: int) -> Usage | None:
-    """Evict the least recently used rows until `need` bytes fit; rows that this process reads stay. Call it under the lock.
-
-    Returns:
-        The remembered look that counts these bytes; None where there is none.
-
-    Raises:
-        StoreError: they cannot fit; then nothing is evicted.
-    """
-    known = usage.remembered() or usage.look()
-    if not _fits(known, need) and not (known is usage.remembered() and known.alone() and _evict(known, need)):
-        for entry in usage.entries():
-            _sweep(entry)
-        known = usage.look()
-        if not _evict(known, need):
-            raise StoreError(f"store: no room for {need:,} bytes more: at most {_limit(known.total):,} are kept.")
-    return usage.add(need)
-
-
-def hold(reader: Held) -> None:
-    """Do not let this process evict a file while its reader is alive."""
-    with _holding:
-        _held.add(reader)
-
-
 def remove(rows: Path) -> None:
     """Remove a segment, its index first, because a file without an index is ignored. Call it under the lock."""
     for path in (rows.with_suffix(INDEX), rows):
@@ -211,74 +144,24 @@ def remove(rows: Path) -> None:
             path.unlink()
 
 
-def unwritable(error: Exception) -> StoreError:
-    """Return the error for a failed write."""
-    why = (error.strerror if isinstance(error, OSError) else None) or error
-    hint = "name another folder with TLKIT_CACHE, or make room with `tlkit cache clear`"
-    return StoreError(f"store: {files.shown(files.cache_folder())}: cannot be written: {why}.", hint)
+def sweep(entry: Path) -> None:
+    """Remove the files of writers that never finished, and the folder if it is empty then.
 
-
-def _limit(total: int) -> int:
-    asked = os.environ.get("TLKIT_CACHE_BYTES")
-    if asked:
-        if not re.fullmatch(r"[0-9]{1,18}", asked):
-            raise TlkitError(f"TLKIT_CACHE_BYTES={asked}: is not a whole number of bytes.", "20000000000 is 20 GB")
-        return int(asked)
-    folder = files.cache_folder().absolute()
-    there = next(parent for parent in (folder, *folder.parents) if os.path.isdir(parent))
-    return min(MOST, int(SHARE * (shutil.disk_usage(there).free + total)))
-
-
-def _usage() -> Usage:
-    """Return what is in the store now, at most."""
-    known = usage.remembered()
-    most = None if known is None else known.most()
-    return usage.look() if known is None or most is None else dataclasses.replace(known, total=most)
-
-
-def _room(found: Usage) -> int:
-    return _limit(found.total) - found.total + sum(each.bytes for each in _evictable(found))
-
-
-def _fits(known: Usage, need: int) -> bool:
-    most = known.most()
-    return most is not None and most + need <= _limit(most)
-
-
-def _evict(known: Usage, need: int) -> bool:
-    """Evict until `need` bytes fit; return whether they do. Where they cannot, nothing is evicted.
-
-    What was used or removed since the look is passed over: everything else of it was used before whatever came since.
+    Call it under the lock: all files but those of rows are written under it, so one that is unfinished has no writer any more.
     """
-    over = known.total + need - _limit(known.total)
-    free = _evictable(known)
-    if over > sum(each.bytes for each in free):
-        return False
-    evictable, aside = {each.path for each in free}, list[StoredSegment]()
-    while over > 0 and known.segments:
-        segment = known.segments.pop()
-        if segment.path not in evictable:
-            aside.append(segment)
-        elif _unused_since(segment):
-            remove(segment.path)
-            _sweep(segment.path.parent)
-            over, known.total = over - segment.bytes, known.total - segment.bytes
-    known.segments.extend(reversed(aside))
-    return over <= 0
-
-
-def _evictable(known: Usage) -> list[StoredSegment]:
-    """Return the segments that this process does not read, the least recently used last."""
-    with _holding:
-        held = {each.path for each in _held}
-    return [each for each in known.segments if each.path not in held]
-
-
-def _unused_since(segment: StoredSegment) -> bool:
-    try:
-        return os.stat(segment.path.with_suffix(INDEX)).st_mtime == segment.used
-    except OSError:
-        return False
+    stats, whole = usage.files_of(entry)
+    there = set(stats)
+    for name in _strays(stats, whole):
+        old = time.time() - stats[name].st_mtime > _STRAY
+        if old or not name.endswith(PART) or unfinished.abandoned(entry / name):
+            with contextlib.suppress(OSError):
+                (entry / name).unlink()
+                there.discard(name)
+    if there <= {ENTRY}:
+        with contextlib.suppress(OSError):
+            (entry / ENTRY).unlink(missing_ok=True)
+            entry.rmdir()
+            entry.parent.rmdir()
 
 
 def remove_abandoned() -> None:
@@ -297,7 +180,14 @@ def remove_abandoned() -> None:
     if left:
         with contextlib.suppress(StoreError), lock():
             for entry in left:
-                _sweep(entry)
+                sweep(entry)
+
+
+def unwritable(error: Exception) -> StoreError:
+    """Return the error for a failed write."""
+    why = (error.strerror if isinstance(error, OSError) else None) or error
+    hint = "name another folder with TLKIT_CACHE, or make room with `tlkit cache clear`"
+    return StoreError(f"store: {files.shown(files.cache_folder())}: cannot be written: {why}.", hint)
 
 
 def _strays(stats: Stats, whole: Sequence[StoredSegment]) -> list[str]:
@@ -306,26 +196,6 @@ def _strays(stats: Stats, whole: Sequence[StoredSegment]) -> list[str]:
         return []
     stems = {each.path.stem for each in whole}
     return [name for name in stats if name != ENTRY and Path(name).stem not in stems]
-
-
-def _sweep(entry: Path) -> None:
-    """Remove the files of writers that never finished, and the folder if it is empty then.
-
-    Call it under the lock: all files but those of rows are written under it, so one that is unfinished has no writer any more.
-    """
-    stats, whole = usage.files_of(entry)
-    there = set(stats)
-    for name in _strays(stats, whole):
-        old = time.time() - stats[name].st_mtime > _STRAY
-        if old or not name.endswith(PART) or unfinished.abandoned(entry / name):
-            with contextlib.suppress(OSError):
-                (entry / name).unlink()
-                there.discard(name)
-    if there <= {ENTRY}:
-        with contextlib.suppress(OSError):
-            (entry / ENTRY).unlink(missing_ok=True)
-            entry.rmdir()
-            entry.parent.rmdir()
 
 
 def _origin(entry: Path) -> dict[str, Scalar]:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from tlkit import files
 from tlkit.errors import StoreError, TlkitError
-from tlkit.store import cache, segments, usage
+from tlkit.store import cache, cache_limit, segments, usage
 from tlkit.store.cache import Scalar
 from tlkit.store.row_writer import Place, Writer
 from tlkit.store.segments import Keys, Located, Rows, Segment
@@ -123,7 +123,7 @@ class Entry:
         Raises:
             TlkitError: $TLKIT_CACHE_BYTES is no number.
         """
-        return self._place.folder is not None and cache.fits(self._place.size(count))
+        return self._place.folder is not None and cache_limit.fits(self._place.size(count))
 
     def writer(self, count: int) -> Writer:
         """Return a context manager that stores rows in blocks; at its end, also after an error, written rows are readable.
@@ -138,7 +138,7 @@ class Entry:
         if self._place.folder is None:
             raise StoreError("store: there is no cache folder.", "set HOME, or TLKIT_CACHE")
         if not self.fits(count):
-            size, most, room = self._place.size(count), cache.limit(), cache.room()
+            size, most, room = self._place.size(count), cache_limit.limit(), cache_limit.room()
             raise StoreError(
                 f"store: {count:,} rows of {size:,} bytes in all do not fit: at most {most:,} are kept, and {max(room, 0):,} of "
                 "them can be freed beside what this run reads."
@@ -214,7 +214,7 @@ class Entry:
 
     def _prepare(self, segment: Segment) -> None:
         """Map a segment into memory at its first use, and leave out damaged rows."""
-        cache.hold(segment)
+        cache_limit.hold(segment)
         try:
             now = segments.map_(segment, shape=self._place.shape, dtype=self._place.dtype)
         except OSError as error:

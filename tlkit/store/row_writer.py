@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tlkit import files
 from tlkit.errors import StoreError
-from tlkit.store import cache, segments, unfinished, usage
+from tlkit.store import cache, cache_limit, segments, unfinished, usage
 from tlkit.store.segments import Keys, Rows, Segment
 
 # A segment is cut here, so that a fill that is killed loses little.
@@ -137,7 +137,7 @@ class Writer:
         assert folder is not None  # else `Entry.writer` refuses
         with cache.lock():
             reserved = self._place.size(min(coming, self._place.per_segment))
-            counted = cache.make_room(reserved)
+            counted = cache_limit.make_room(reserved)
             path = folder / f".{name}{usage.PART}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -188,10 +188,10 @@ class Writer:
         part.file.truncate(part.count * place.row_bytes)
         os.fsync(part.file.fileno())
         segment = Segment(part.rows, part.records[: part.count].copy(), np.zeros(5, np.uint64))
-        cache.hold(segment)
+        cache_limit.hold(segment)
         with cache.lock():
             if not usage.counts(part.counted):  # else it is reserved
-                cache.make_room(usage.INDEX_HEAD + part.count * usage.INDEX_ROW)
+                cache_limit.make_room(usage.INDEX_HEAD + part.count * usage.INDEX_ROW)
             part.file.close()  # here, since what nobody holds is removed
             try:
                 os.replace(part.path, part.rows)
