@@ -17,7 +17,7 @@ from tlkit import api
 from tlkit.errors import PluginError, RecipeError, WeightsError
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plugin import AuxHead, Backbone
-from tlkit.reports.page import charts, page, runs
+from tlkit.reports.page import arm_charts, charts, page, runs
 
 BOTH = "lr_groups={backbone=0.05, head=0.1}"
 SGD = 'optimizer={name="sgd", momentum=0.9}'
@@ -63,7 +63,7 @@ def test_loss_of_a_classifier_that_never_runs_is_a_flat_line_in_the_report(recip
         logits = net.aux(net.block1(net.relu(net.bn1(net.conv1(part.inputs(few, 0, CPU))))))
     expected = float(nn.functional.cross_entropy(logits, part.targets(few, 0, CPU)))
     assert known["loss"] == pytest.approx(expected, rel=1e-5)
-    (line,) = (each for each in charts.curves([arm], "loss").data if each["name"] == "main, auxiliary loss")
+    (line,) = (each for each in arm_charts.curves([arm], "loss").data if each["name"] == "main, auxiliary loss")
     assert line["y"] == [charts.rounded(known["loss"])] * 2
     assert f"{known['loss']:.3f} on {known['images']} training images" in page.render([arm])
 

@@ -26,7 +26,7 @@ from tlkit.record import predictions
 from tlkit.record import range_tests as records
 from tlkit.record.range_tests import RangeTest
 from tlkit.record.report_data import ReportData
-from tlkit.reports.page import charts, comparison, evaluation, kernel_grids, page, pictures, range_tests, runs, seen, times
+from tlkit.reports.page import arm_charts, comparison, evaluation, kernel_grids, page, pictures, range_tests, runs, seen, times
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
 ARMS = """
@@ -90,8 +90,14 @@ def test_every_picture_and_chart_has_a_text_in_its_place(text: str, arms: list[S
 
 def test_charts_are_valid_for_plotly(arms: list[ShownArm]) -> None:
     graphs = pytest.importorskip("plotly.graph_objects")
-    made = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
-    made += [charts.rates(arms), charts.tradeoff(arms), charts.changes(arms), times.by_kind(arms), times.timeline(arms)]
+    made = [arm_charts.curves(arms, metric) for metric in ("accuracy", "loss")]
+    made += [
+        arm_charts.rates(arms),
+        arm_charts.tradeoff(arms),
+        arm_charts.changes(arms),
+        times.by_kind(arms),
+        times.timeline(arms),
+    ]
     made += [chart for each in seen.seen([seen.of(arm) for arm in arms]) for chart in each.charts]
     assert len(made) == 7 + 3 * len(arms)
     for chart in made:
@@ -126,11 +132,11 @@ def test_masks_of_two_classes_have_curves_and_a_table_of_dice(arms: list[ShownAr
         lines = [line | {"validation": line["validation"] | {"dice": 0.5}} for line in run.metrics]
         return dataclasses.replace(run, result=run.result.model_copy(update={"select_by": "dice"}), metrics=lines)
 
-    dice = charts.deciding([ShownArm(arm.name, list(map(of_masks, arm.runs))) for arm in arms])
+    dice = arm_charts.deciding([ShownArm(arm.name, list(map(of_masks, arm.runs))) for arm in arms])
     assert dice is not None
     assert dice.title == "Dice"
     assert {value for trace in dice.data for value in trace["y"]} == {0.5}
-    assert charts.deciding(arms) is None, "accuracy is there already"
+    assert arm_charts.deciding(arms) is None, "accuracy is there already"
     for chart in (roc, precision, dice):
         assert graphs.Figure(data=chart.data, layout=chart.record()["layout"]).data
 
@@ -277,7 +283,7 @@ def test_two_versions_of_an_arm_are_compared_and_not_averaged(arms: list[ShownAr
 
 def test_cost_is_drawn_over_what_differs_between_arms(arms: list[ShownArm]) -> None:
     twice = [ShownArm("a", arms[0].runs[:1]), ShownArm("b", arms[0].runs[1:2])]
-    chart = charts.tradeoff(twice)
+    chart = arm_charts.tradeoff(twice)
     assert chart is not None
     assert not {"parameters", "trained parameters"} & chart.axes.keys()
     assert chart.layout["xaxis"]["title"]["text"] == next(iter(chart.axes))
@@ -352,12 +358,12 @@ def test_crossover_is_drawn_where_the_train_accuracy_stays_above(arms: list[Show
     ]
     arm = ShownArm("arm", [dataclasses.replace(arms[0].first, metrics=lines)])
     assert arm.crossover == (4, "train accuracy")
-    assert [shape["x0"] for shape in charts.curves([arm], "accuracy").layout["shapes"]] == [4]
+    assert [shape["x0"] for shape in arm_charts.curves([arm], "accuracy").layout["shapes"]] == [4]
 
 
 def test_many_arms_have_a_colour_each_and_leave_the_plot_its_room(arms: list[ShownArm]) -> None:
     nine = [dataclasses.replace(arms[0], name=f"arm{number}") for number in range(9)]
-    few, many = charts.curves(arms, "accuracy"), charts.curves(nine, "accuracy")
+    few, many = arm_charts.curves(arms, "accuracy"), arm_charts.curves(nine, "accuracy")
     entries = [trace for trace in many.data if trace["showlegend"]]
     assert len({trace["line"]["color"] for trace in entries}) == 9
     assert many.height - few.height >= 8 * (len(entries) - 8)  # pixels: a row of the legend has 25, and three entries

@@ -16,7 +16,19 @@ from tlkit.errors import RunFolderError, first_few
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.record import run_folder, selection
 from tlkit.reports import domain_rows, ensemble_rows, plan_table
-from tlkit.reports.page import charts, comparison, data, domains, frame, kernel_grids, range_tests, runs, search, seen, times
+from tlkit.reports.page import (
+    arm_charts,
+    comparison,
+    data,
+    domains,
+    frame,
+    kernel_grids,
+    range_tests,
+    runs,
+    search,
+    seen,
+    times,
+)
 from tlkit.reports.page.charts import Chart
 from tlkit.reports.page.runs import ShownArm
 
@@ -83,9 +95,12 @@ def render(
         gained: What adapting to another domain gained, as `domain_rows` says it.
     """
     names = list(dict.fromkeys(arm.first.result.recipe for arm in arms))
-    several = [charts.curves(arms, metric) for metric in ("accuracy", "loss")]
-    learned = [*several, *_there(charts.deciding(arms), charts.rates(arms), range_tests.chart(arms), charts.tradeoff(arms))]
-    changed = _there(charts.changes(arms))
+    several = [arm_charts.curves(arms, metric) for metric in ("accuracy", "loss")]
+    learned = [
+        *several,
+        *_there(arm_charts.deciding(arms), arm_charts.rates(arms), range_tests.chart(arms), arm_charts.tradeoff(arms)),
+    ]
+    changed = _there(arm_charts.changes(arms))
     sees = seen.seen([seen.of(arm) for arm in arms])
     shown_data = data.data(arms)
     apart = domains.shown(arms)
