@@ -11,24 +11,17 @@ import numpy as np
 from tlkit.record import confusion as confusions
 from tlkit.record.calibration import Calibrated
 from tlkit.record.report_data import ReportData
-from tlkit.reports.page import image_map, pictures
-from tlkit.reports.page.charts import COLOURS, Chart, escaped
+from tlkit.reports.page import evaluation_charts, image_map, pictures
+from tlkit.reports.page.charts import Chart
 from tlkit.reports.page.runs import ShownArm
 
 _MATRIX = 200  # classes; of more the most confused pairs are listed, and one arm's matrix is a picture
 _PAIRS = 100
-_NUMBERS = 20  # classes up to which the matrix has its numbers
 _THUMBNAILS, _POINTS = 400, 2000  # of a page
 _IMAGES, _OF_DATA = 168, 72  # of the thumbnails: images of "What the network sees", and of "The data"; the others are on maps
 _MASKS = 6  # pictures with masks of each kind
-_SCALE = [[0, "rgba(0,114,178,0.04)"], [0.02, "rgba(0,114,178,0.18)"], [1, "rgba(0,114,178,0.85)"]]  # on either theme
 _MEASURES = {"f1": "F1", "dice": "Dice", "average_precision": "average precision"}
 _LISTED = 300  # classes in the table; of more the worst
-
-_AXES = (
-    ("roc", "ROC curve", ("false alarms, of the pixels of the other class", "false_positive_rate"), ("recall", "recall")),
-    ("precision", "Precision and recall", ("recall", "recall"), ("precision", "precision")),
-)
 
 
 @dataclass(frozen=True)
@@ -122,12 +115,12 @@ def seen(shown: Sequence[Evaluated]) -> list[Seen]:
                 for true, said, count in confusions.pairs(counts, most=_PAIRS if len(names) > _MATRIX else 10)
             ]
             if len(names) <= _MATRIX:
-                charts.append(_confusion(one, place, counts, names))
+                charts.append(evaluation_charts.confusion(one.evaluation, place, name=one.name))
             elif place == 0:
                 matrix = _matrix_picture(one.name, counts)
-        if (chart := _reliability(one, place)) is not None:
-            charts.append(chart)
-        charts += _curves(one, place)
+        if one.calibrated is not None:
+            charts.append(evaluation_charts.reliability(one.calibrated, place, name=one.name))
+        charts += evaluation_charts.curves(one.evaluation, place, name=one.name)
         thumbnails = (_THUMBNAILS - _IMAGES - _OF_DATA) // len(shown)
         of_images = image_map.chart(
             one.data, place, name=one.name, split=one.split, points=_POINTS // len(shown), thumbnails=thumbnails
@@ -144,7 +137,7 @@ def seen(shown: Sequence[Evaluated]) -> list[Seen]:
                 pairs,
                 matrix,
                 _excited(one),
-                _calibration(one),
+                "" if one.calibrated is None else evaluation_charts.calibration(one.calibrated),
                 tuple(one.data.about.get("notes", ())),
             )
         )
@@ -189,32 +182,6 @@ def _part(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
 
-def _confusion(one: Evaluated, place: int, counts: np.ndarray[Any, Any], names: Sequence[str]) -> Chart:
-    order = confusions.order(counts)
-    sorted_, labels = counts[np.ix_(order, order)], [escaped(names[each]) for each in order]
-    trace: dict[str, Any] = {
-        "type": "heatmap", "z": sorted_.tolist(), "x": labels, "y": labels, "colorscale": _SCALE,
-        "hovertemplate": "is %{y}, said %{x}: %{z}<extra></extra>", "showscale": False,
-    }  # fmt: skip
-    if len(names) <= _NUMBERS:
-        trace["texttemplate"] = "%{z}"
-    worst = confusions.pairs(counts, most=1)
-    most = f" Most often {names[worst[0][0]]} is taken for {names[worst[0][1]]}, {worst[0][2]} times." if worst else ""
-    layout = {
-        "xaxis": {"title": {"text": "predicted"}, "type": "category", "automargin": True, "showgrid": False},
-        "yaxis": {
-            "title": {"text": "true"},
-            "type": "category",
-            "automargin": True,
-            "autorange": "reversed",
-            "showgrid": False,
-        },
-    }
-    what = "pixels" if any("pixels" in each for each in one.evaluation["per_class"].values()) else "images"
-    alt = f"Confusion matrix of {one.name}, {int(np.trace(counts))} of {int(counts.sum())} {what} on the diagonal.{most}"
-    return Chart(f"confusion-{place}", "Confusion matrix", alt, [trace], layout, height=min(820, 260 + 22 * len(names)))
-
-
 def _matrix_picture(arm: str, counts: np.ndarray[Any, Any]) -> Picture:
     """Draw a matrix of many classes as grey values, a pixel a pair."""
     order = confusions.order(counts)
@@ -222,86 +189,6 @@ def _matrix_picture(arm: str, counts: np.ndarray[Any, Any]) -> Picture:
     grey = (255 * (1 - np.sqrt(shares))).round().astype(np.uint8)
     alt = f"Confusion matrix of {arm} with {len(counts)} classes: a row for each true class, dark where it is predicted often"
     return Picture(pictures.png(grey), alt, "rows: true class, columns: predicted class; the darker, the more often")
-
-
-def _calibration(one: Evaluated) -> str:
-    found = one.calibrated
-    if found is None:
-        return ""
-    text = f"Expected calibration error {found.before.error * 100:.1f} points"
-    if found.after is not None and found.temperature is not None:
-        text += (
-            f"; {found.after.error * 100:.1f} points after the logits are divided by {found.temperature:.2f}, "
-            "the temperature that fits the validation images best"
-        )
-    return f"{text}."
-
-
-def _reliability(one: Evaluated, place: int) -> Chart | None:
-    found = one.calibrated
-    if found is None:
-        return None
-    data: list[dict[str, Any]] = [
-        {"x": [0, 1], "y": [0, 1], "type": "scatter", "mode": "lines", "name": "as often right as sure", "line": {"dash": "dot", "color": "#8A8A8A"}}
-    ]  # fmt: skip
-    for name, each, colour in (("before", found.before, COLOURS[1]), ("after temperature scaling", found.after, COLOURS[0])):
-        if each is None:
-            continue
-        full = each.images > 0
-        data.append(
-            {
-                "x": each.confidence[full].round(4).tolist(),
-                "y": each.accuracy[full].round(4).tolist(),
-                "text": [f"{count} images" for count in each.images[full].tolist()],
-                "type": "scatter",
-                "mode": "lines+markers",
-                "marker": {"size": (5 + 14 * np.sqrt(each.images[full] / each.images.max())).round(1).tolist()},
-                "line": {"color": colour},
-                "name": name,
-            }
-        )
-    layout = {
-        "xaxis": {"title": {"text": "confidence"}, "tickformat": ".0%", "range": [0, 1.02]},
-        "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".0%", "range": [0, 1.02]},
-    }
-    return Chart(f"reliability-{place}", "Reliability", f"Reliability diagram of {one.name}. {_calibration(one)}", data, layout)
-
-
-def _curves(one: Evaluated, place: int) -> list[Chart]:
-    """Draw the ROC curve and precision over recall, where an evaluation has points of them."""
-    found = one.evaluation.get("curves", {})
-    if not found:
-        return []
-    shares = found["probability"]
-    marked = {"0.5": 0.5}
-    if (own := one.evaluation.get("threshold")) is not None:
-        marked = {"0.5": 0.5, "the best for validation images": own["probability"]}
-    places = {words: int(np.abs(np.subtract(shares, value)).argmin()) for words, value in marked.items()}
-    charts = []
-    for name, title, (across, x), (up, y) in _AXES:
-        told = "; ".join(
-            f"at a probability of {shares[at]:.2g}, {words}, {up} {found[y][at]:.1%} and {across} {found[x][at]:.1%}"
-            for words, at in places.items()
-        )
-        data: list[dict[str, Any]] = [
-            {
-                "x": found[x], "y": found[y], "text": [f"probability {share:.3g}" for share in shares], "type": "scatter",
-                "mode": "lines", "name": "threshold", "line": {"color": COLOURS[0]}, "showlegend": False,
-            },
-            *(
-                {
-                    "x": [found[x][at]], "y": [found[y][at]], "type": "scatter", "mode": "markers", "name": f"threshold {words}",
-                    "marker": {"size": 10, "color": colour},
-                }
-                for (words, at), colour in zip(places.items(), (COLOURS[6], COLOURS[1]), strict=False)
-            ),
-        ]  # fmt: skip
-        layout = {
-            "xaxis": {"title": {"text": across}, "tickformat": ".0%", "range": [0, 1.02]},
-            "yaxis": {"title": {"text": up}, "tickformat": ".0%", "range": [0, 1.02]},
-        }
-        charts.append(Chart(f"{name}-{place}", title, f"{title} of {one.name} over all pixels: {told}.", data, layout))
-    return charts
 
 
 def _excited(one: Evaluated) -> list[Picture]:
