@@ -54,6 +54,7 @@ def test_train_and_test_share_no_picture() -> None:
 def test_pictures_made_in_pieces_are_those_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import tlkit_synthetic.read
 
+    monkeypatch.setattr(tlkit_synthetic.read, "_CHUNK", 2**24)
     whole = pixels(read(), "train")
     monkeypatch.setattr(tlkit_synthetic.read, "_CHUNK", 3072 * 100)
     np.testing.assert_array_equal(pixels(read(), "train"), whole)
