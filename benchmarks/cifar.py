@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -76,15 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             record = {**known, "runs": [asdict(each) for each in done]}  # after each run: the last one may take long
             options.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"{known['gpu']}, torch {torch.__version__}, {RECIPE.name}")
-    print(
-        "\n".join(
-            [
-                f"{'arm':8} {'seed':>4} {'goal':>6} {'epoch':>12} {'training s':>11} {'whole s':>9} {'at the end':>11}",
-                *map(row, done),
-            ]
-        )
-    )
+    print(table(done))
     print(f"written to {options.json}")
+
+
+def table(runs: Sequence[Reached]) -> str:
+    """Return a line for each run."""
+    head = f"{'arm':8} {'seed':>4} {'goal':>6} {'epoch':>12} {'training s':>11} {'whole s':>9} {'at the end':>11}"
+    return "\n".join([head, *map(row, runs)])
 
 
 def row(run: Reached) -> str:
@@ -94,7 +94,9 @@ def row(run: Reached) -> str:
     return f"{run.arm:8} {run.seed:4} {run.goal:6.0%} {reached:>12} {seconds} {run.accuracy[-1]:11.2%}"
 
 
-def measure(arm: str, *, goal: float, seed: int, device: str, settings: Sequence[str] = ()) -> Reached:
+def measure(
+    arm: str, *, goal: float, seed: int, device: str, settings: Sequence[str] = (), seconds: float = math.inf
+) -> Reached:
     """Train an arm of the recipe.
 
     Args:
@@ -103,11 +105,13 @@ def measure(arm: str, *, goal: float, seed: int, device: str, settings: Sequence
         seed: Of the run.
         device: As `tlkit.apply` takes it.
         settings: "key=value", to try it with less.
+        seconds: After which it stops at the end of an epoch.
 
     Raises:
-        RunFailed: the run failed.
+        TlkitError: images are missing, or the run failed.
     """
-    return summary(arm, seed, goal, epochs.train(RECIPE, arm, settings=[*settings, f"seeds=[{seed}]"], device=device))
+    given = [*settings, f"seeds=[{seed}]"]
+    return summary(arm, seed, goal, epochs.train(RECIPE, arm, settings=given, device=device, seconds=seconds))
 
 
 def summary(arm: str, seed: int, goal: float, trained: Trained) -> Reached:

@@ -29,11 +29,12 @@ from tlkit.plans import dataset_images, jobs, resolve
 from tlkit.run import preparation, torch_settings
 from tlkit.sources.places import Places
 
+# First those that missed a goal when they were measured last.
 AUGMENTATIONS: dict[str, list[str]] = {
-    "none": [],
-    "hflip": ["hflip"],
     "random_resized_crop": ["random_resized_crop"],
     "randaugment": ["randaugment"],
+    "none": [],
+    "hflip": ["hflip"],
 }
 MOST_OVER_REPLAY = 1.15  # times the bare replay
 MOST_IDLE = 0.10

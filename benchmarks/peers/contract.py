@@ -90,16 +90,25 @@ def spec() -> Spec:
 
 
 class Clock:
-    """Seconds from the first data read to the last result."""
+    """Seconds from the first data read to the last result; each stage that is reached is told on stderr at once, for a runner that ends it."""
 
     def __init__(self) -> None:
         self.began_at = time.time()  # against which the runner holds the start of the process
         self._began = time.perf_counter()
         self._ends = [self._began]
+        self._reached: set[str] = set()
+        self.reach("imported")
 
     def lap(self) -> None:
         """Note the end of an epoch and its evaluation."""
         self._ends.append(time.perf_counter())
+        self.reach(f"epoch {len(self._ends) - 1}")
+
+    def reach(self, stage: str) -> None:
+        """Tell that a stage is reached; after the first time nothing happens."""
+        if stage not in self._reached:
+            self._reached.add(stage)
+            print(json.dumps({"reached": stage, "at": time.time()}), file=sys.stderr, flush=True)
 
     def answer(self, accuracy: Sequence[float], versions: dict[str, str], **more: object) -> None:
         """Stop, and print the one line that the runner reads.

@@ -33,9 +33,13 @@ class Transfer(L.LightningModule):
         return self.classifier(representations)
 
     def training_step(self, batch, batch_idx):
+        self.clock.reach("first batch")
         x, y = batch
         x = x.contiguous(**contract.layout(self.work))
         return F.cross_entropy(self(x), y)
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        self.clock.reach("first step")
 
     def validation_step(self, batch, batch_idx):
         x, y = batch

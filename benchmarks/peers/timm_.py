@@ -50,12 +50,14 @@ def main():
     for _ in range(work.epochs):
         model.train()
         for inputs, labels in train:
+            clock.reach("first batch")
             inputs = inputs.contiguous(**contract.layout(work))
             with contract.autocast(work, device):
                 loss = F.cross_entropy(model(inputs), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            clock.reach("first step")
         model.eval()
         correct = torch.zeros((), device=device)
         with torch.no_grad(), contract.autocast(work, device):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -45,16 +47,30 @@ class Cell:
         return "/".join(filter(None, (self.work, self.arm, self.variant)))
 
 
-def interpreter(contender: str, venvs: Path) -> str:
-    """Return the Python of a contender, its environment made where there is none."""
+class UnfinishedError(TimeoutError):
+    """A contender did not end within its limit.
+
+    Args:
+        message: Who, within how long, and how far it came.
+        stages: Seconds from the start of its process until each stage that it reached: see `contract.Clock.reach`.
+        answer: What it answered before it did not end; None where it did not come to that.
+    """
+
+    def __init__(self, message: str, stages: dict[str, float], answer: dict[str, Any] | None) -> None:
+        super().__init__(message)
+        self.stages, self.answer = stages, answer
+
+
+def interpreter(contender: str, venvs: Path, *, limit: float | None = None) -> str:
+    """Return the Python of a contender, its environment made where there is none; within a limit of seconds, if there is one."""
     if contender not in _OWN:
         return sys.executable
     python = venvs / contender / "bin" / "python"
     if not python.is_file():
         print(f"{python.parents[1]}: making an environment for {contender}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", str(venvs / contender)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(venvs / contender)], check=True, timeout=limit)
         pins = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in ("torch", "torchvision")]
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *pins, contender], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *pins, contender], check=True, timeout=limit)
     return str(python)
 
 
@@ -73,10 +89,10 @@ def run(
         limit: Seconds after which a process is ended; None for no limit.
 
     Returns:
-        The line that it printed, and the seconds of the whole process and until its clock began.
+        The line that it printed, the seconds of the whole process and until its clock began, and those until each stage that it reached.
 
     Raises:
-        TimeoutError: it did not end within the limit.
+        UnfinishedError: it did not end within the limit.
     """
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
@@ -126,19 +142,37 @@ def _seconds(files: Iterable[Path]) -> float | None:
 def _process(contender: str, spec: Spec, *, python: str, limit: float | None) -> dict[str, Any]:
     path = spec.write(Path(spec.scratch) / "spec.json")
     began_at, began = time.time(), time.perf_counter()
-    try:
-        done = subprocess.run(
-            [python, "-m", f"benchmarks.peers.{_MODULES[contender]}", str(path)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=limit,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"{contender} did not end within {error.timeout:.0f} s") from error
+    command = [python, "-m", f"benchmarks.peers.{_MODULES[contender]}", str(path)]
+    out, said = Path(spec.scratch) / "stdout", Path(spec.scratch) / "stderr"
+    with out.open("wb") as stdout, said.open("wb") as stderr:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=stdout, stderr=stderr, start_new_session=True)
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            ended = process.poll()
+            with suppress(ProcessLookupError):  # its data loader's workers too, which would go on for some seconds
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     whole = time.perf_counter() - began
-    if done.returncode:
-        raise SystemExit(f"{contender} failed with code {done.returncode}:\n{done.stderr[-4000:]}")
-    line = json.loads(done.stdout.strip().splitlines()[-1])
-    return line | {"whole": whole, "start": line.pop("began_at") - began_at}
+    told = said.read_text(encoding="utf-8", errors="replace")
+    stages = _stages(told, began_at)
+    lines = out.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if ended is None:
+        came = ", ".join(f"{stage} after {seconds:.1f} s" for stage, seconds in stages.items()) or "nothing"
+        raise UnfinishedError(
+            f"{contender} did not end within {limit:.0f} s; it reached: {came}",
+            stages,
+            json.loads(lines[-1]) if lines else None,
+        )
+    if ended:
+        raise SystemExit(f"{contender} failed with code {ended}:\n{told[-4000:]}")
+    line = json.loads(lines[-1])
+    return line | {"whole": whole, "start": line.pop("began_at") - began_at, "stages": stages}
+
+
+def _stages(told: str, began_at: float) -> dict[str, float]:
+    """Return the seconds until each stage that a contender reached, from what it told on stderr."""
+    lines = [json.loads(line) for line in told.splitlines() if line.startswith('{"reached"')]
+    return {line["reached"]: line["at"] - began_at for line in lines}

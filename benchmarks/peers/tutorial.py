@@ -37,6 +37,7 @@ def train_model(model, criterion, optimizer, num_epochs):
                 running_loss = 0.0
                 running_corrects = 0
                 for inputs, labels in dataloaders[phase]:
+                    clock.reach("first batch")
                     inputs = inputs.to(device, non_blocking=work.tuned, **contract.layout(work))
                     labels = labels.to(device, non_blocking=work.tuned)
                     optimizer.zero_grad()
@@ -49,6 +50,7 @@ def train_model(model, criterion, optimizer, num_epochs):
                             loss.backward()
                             optimizer.step()
                     running_loss += loss.item() * inputs.size(0)
+                    clock.reach("first step")
                     running_corrects += torch.sum(preds == labels.data)
                 epoch_acc = running_corrects.double() / dataset_sizes[phase]
                 if phase == "val":

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from benchmarks.cuda import __main__ as command
-from benchmarks.cuda import engine, idleness, lectures, loops
-from benchmarks.peers import contract
+from benchmarks.cuda import engine, gpu_tests, idleness, lectures, loops
+from benchmarks.cuda import pieces as parts
+from benchmarks.peers import contract, trial
 from benchmarks.peers.contract import Spec
 
 CPU = torch.device("cpu")
@@ -88,7 +89,7 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is_measured(
     monkeypatch.setattr(lectures, "arms", lambda: [first])
     assert command.measure(options(tmp_path, "--only", "engine,lectures"), {"gpu": "none"}, device=CPU) == 1
     record = json.loads((tmp_path / "cuda.json").read_text())
-    assert [row["augment"] for row in record["engine"]["rows"]] == ["none", "random_resized_crop", "randaugment"]
+    assert [row["augment"] for row in record["engine"]["rows"]] == ["random_resized_crop", "randaugment", "none"]
     assert record["engine"]["skipped"] == {"hflip": "RuntimeError: an operator failed"}
     said = record["lectures"]["skipped"]
     assert list(said) == ["cifar4000_resnet18, A1"]
@@ -114,21 +115,40 @@ def test_every_arm_of_the_lectures_has_its_figure() -> None:
 
 
 def test_loops_are_held_against_tlkit() -> None:
-    found = [loops.Loop(name, rate, 2.0, 9.0, [0.1], {}) for name, rate in (("timm", 2000.0), ("tlkit", 9000.0))]
+    found = [
+        loops.Loop("timm", 2000.0, [2.0, 1.0], 3.0, 0.5, 1.25, 9.0, "", [0.1, 0.2], {}),
+        loops.Loop("tlkit", 9000.0, [2.0, 1.0], 3.0, None, None, 9.0, "", [0.1, 0.2], {}),
+        loops.Loop("tutorial", 1000.0, [2.0], 3.0, 0.5, 1.25, 48.0, "tutorial did not end within 48 s", [], {}),
+    ]
     assert [line.split() for line in loops.table(found).splitlines()[1:]] == [
-        ["timm", "2,000", "4.5", "times", "2.0", "9.0"],
-        ["tlkit", "9,000", "2.0", "9.0"],
+        ["timm", "2,000", "4.5", "times", "3.0", "0.5", "1.2", "2.0", "9.0"],
+        ["tlkit", "9,000", "3.0", "2.0", "9.0"],
+        [
+            "tutorial",
+            "1,000",
+            "9.0",
+            "times",
+            "3.0",
+            "0.5",
+            "1.2",
+            "2.0",
+            "48.0",
+            *["of", "epoch", "1:", "tutorial", "did", "not", "end", "within", "48", "s"],
+        ],
     ]
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Spec:
-    return loops.prepare(tmp_path_factory.mktemp("pictures"), train=20, val=10, side=32, batch=10, short=36)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loops, "_MADE", 10)
+        return loops.prepare(tmp_path_factory.mktemp("pictures"), train=20, val=10, side=32, batch=10, short=36)
 
 
 def test_the_work_is_pictures_of_every_class_and_whole_batches(work: Spec) -> None:
     counts = [len(list(Path(work.images, part).glob("*/*.jpg"))) for part in ("train", "val")]
     assert (counts, work.classes, work.network, work.arm) == ([20, 10], 10, "resnet18", "all")
+    assert len({file.read_bytes() for file in Path(work.images).glob("*/*/*.jpg")}) == 30  # what is alike would be decoded once
     contract.network(work)  # loads strictly
 
 
@@ -157,14 +177,131 @@ def test_a_loop_does_an_epoch(name: str, work: Spec, tmp_path: Path) -> None:
     """Lightning's needs an environment of its own."""
     found = loops.measure(name, replace(work, workers=1), epochs=2, venvs=tmp_path, train=20)
     assert found.images_per_second > 0
-    assert 0 < found.first < found.whole
-    assert len(found.accuracy) == 2
+    assert 0 < found.imported < found.imported + sum(found.epochs) < found.whole
+    assert len(found.accuracy) == len(found.epochs) == 2
+    told = (found.first_batch, found.first_step)
+    assert told == (None, None) if name == "tlkit" else 0 < sum(told) < found.epochs[0]  # tlkit's own process tells no stages
     assert found.versions["torch"] == torch.__version__
 
 
 def test_a_loop_that_does_not_end_is_ended(work: Spec, tmp_path: Path) -> None:
-    with pytest.raises(TimeoutError, match="tutorial did not end within 0 s"):
+    with pytest.raises(TimeoutError, match="tutorial did not end within 0 s; it reached: nothing"):
         loops.measure("tutorial", replace(work, workers=1), epochs=2, venvs=tmp_path, train=20, limit=0.1)
+
+
+# A contender's process: what it tells on stderr and on stdout, before it is ended or not.
+_TOLD = [
+    {"reached": stage, "at": at} for stage, at in (("imported", 3), ("first batch", 4), ("first step", 9), ("epoch 1", 13))
+]
+_LATER = {"reached": "epoch 2", "at": 15}
+_ANSWER = {"epoch_seconds": [10.0, 2.5], "accuracy": [0.1, 0.2], "versions": {"torch": "2"}, "began_at": 3}
+
+
+@pytest.mark.parametrize(
+    ("told", "answer", "epochs", "accuracy"),
+    [
+        (_TOLD, None, [10.0], []),
+        ([*_TOLD, _LATER], None, [10.0, 2.0], []),
+        ([*_TOLD, _LATER], _ANSWER, [10.0, 2.5], [0.1, 0.2]),
+    ],
+    ids=["one epoch", "two epochs", "an answer and no end"],
+)
+def test_a_loop_that_is_ended_counts_with_the_epochs_that_it_ended(
+    work: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Any, answer: Any, epochs: Any, accuracy: Any
+) -> None:
+    script = tmp_path / "contender"
+    lines = "".join(f"echo '{json.dumps(line)}' >&2\n" for line in told)
+    lines += f"echo '{json.dumps(answer)}'\n" if answer else ""
+    script.write_text(f"#!/bin/sh\n{lines}sleep 100\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(trial.time, "time", lambda: 0.0)
+    monkeypatch.setattr(loops, "_interpreter", lambda *_: str(script))
+    found = loops.measure("timm", work, epochs=3, venvs=tmp_path, train=20, limit=0.3)
+    assert (found.epochs, found.accuracy) == (epochs, accuracy)
+    assert found.images_per_second == 20 / epochs[-1]
+    assert (found.imported, found.first_batch, found.first_step) == (3, 1, 5)
+    assert found.unfinished.startswith("timm did not end within 0 s; it reached: imported after 3.0 s, first batch after 4.0 s")
+
+
+def test_one_loop_alone_each_within_its_seconds_and_each_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(command.gc, "collect", lambda: 0)
+    limits: dict[str, float] = {}
+    written: list[list[str]] = []
+
+    def measured(name: str, *_: object, limit: float, **__: object) -> loops.Loop:
+        file = tmp_path / "cuda.json"
+        written.append([row["piece"] for row in json.loads(file.read_text())["loops"]["rows"]] if file.is_file() else [])
+        limits[name] = limit
+        if name == "lightning":
+            raise loops.UnfinishedError("lightning did not end within 7 s; it reached: nothing", {}, None)
+        return loops.Loop(name, 1.0, [1.0], 1.0, None, None, 1.0, "", [], {})
+
+    monkeypatch.setattr(loops, "measure", measured)
+    assert (
+        command.measure(options(tmp_path, "--only", "loops", "--minutes", "100", "--peer-seconds", "2500"), {}, device=CPU) == 0
+    )
+    assert list(limits)[:3] == ["tutorial, tuned", "lightning", "tlkit"]
+    assert list(limits.values()) == pytest.approx([1200, 1500, 2000, 2500, 2500], abs=20)
+    assert written == [
+        [],
+        ["tutorial, tuned"],
+        ["tutorial, tuned"],
+        ["tutorial, tuned", "tlkit"],
+        ["tutorial, tuned", "tlkit", "timm"],
+    ]
+    assert list(json.loads((tmp_path / "cuda.json").read_text())["loops"]["skipped"]) == ["lightning"]
+    limits.clear()
+    alone = options(tmp_path, "--only", "loops", "--peer", "lightning", "--peer-seconds", "7")
+    command.measure(alone, {}, device=CPU)
+    assert limits == {"lightning": 7}
+
+
+def test_what_is_open_is_measured_each_part_within_its_minutes_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def pieces(part: str, *_: object, done: set[str], **__: object) -> Any:
+        for name in ("one", "two"):
+            if name not in done:
+                yield name, lambda left, name=name: _measured(part, name, left)
+
+    def _measured(part: str, name: str, left: float) -> gpu_tests.Row:
+        asked.append(f"{part} {name}")
+        assert left <= 60 * parts.OPEN[part]
+        if len(asked) == 4:
+            raise KeyboardInterrupt  # the machine is taken away
+        return gpu_tests.Row(name, True, "", "", 1.0)
+
+    monkeypatch.setattr(command, "pieces", pieces)
+    monkeypatch.setattr(command.gc, "collect", lambda: 0)
+    monkeypatch.setattr(command, "TABLES", dict.fromkeys(parts.PARTS, gpu_tests.table))
+    given = options(tmp_path, "--open")
+    assert (given.minutes, sum(parts.OPEN.values())) == (14, 14)
+    with pytest.raises(KeyboardInterrupt):
+        command.measure(given, {}, device=CPU)
+    assert command.measure(given, {}, device=CPU) == 0
+    whole = [f"{part} {name}" for part in ("engine", "tests", "loops", "lectures", "cifar") for name in ("one", "two")]
+    assert asked == [*whole[:4], *whole[3:]]
+    record = json.loads((tmp_path / "cuda.json").read_text())
+    assert [[row["piece"] for row in record[part]["rows"]] for part in parts.PARTS] == [["one", "two"]] * 5
+
+
+def test_tests_of_a_gpu_are_told_with_what_they_printed_where_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho assert 1 == 2\necho 1 failed\nsleep 0.1\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(gpu_tests.sys, "executable", str(python))
+    row = gpu_tests.measure("test_it.py", limit=60)
+    assert (row.passed, row.outcome, "assert 1 == 2" in row.said) == (False, "1 failed", True)
+    with pytest.raises(TimeoutError, match=r"test_it.py did not end within 0 s"):
+        gpu_tests.measure("test_it.py", limit=0.01)
+    assert all((gpu_tests.ROOT / file).is_file() for file in gpu_tests.FILES)
 
 
 @pytest.mark.slow
