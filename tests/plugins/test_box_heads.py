@@ -161,3 +161,25 @@ def test_pictures_that_do_not_pass_are_told_by_the_key_that_changes_their_size(k
         shapes.read(stages, backbone, registry.get(Head, kind), (300, 300), channels=3)
     assert named in str(caught.value)
     assert ("data.image_size" in str(caught.value)) == (kind == "linear")
+
+
+class OfSize(nn.Module):
+    """A stage that takes images of one size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2:] != (64, 64):
+            raise ValueError("Expected more than 1 value per channel when training")
+        return nn.functional.avg_pool2d(x, 16)
+
+
+def test_what_does_not_pass_is_told_of_the_size_that_was_asked_for() -> None:
+    backbone, fcos = registry.get(Backbone, "resnet18"), registry.get(Head, "fcos")
+    assert shapes.read({"of_size": OfSize()}, backbone, fcos, (64, 64), channels=3)[0].stride == 16
+    with pytest.raises(
+        PluginError, match=r"^data: images of 32 px are too small for stage of_size .*one value of each"
+    ) as caught:
+        shapes.read({"of_size": OfSize()}, backbone, fcos, (32, 32), channels=3)
+    assert caught.value.hints == ("a larger data.crop_size",)
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.InstanceNorm2d(3))  # what torch says of it is of spatial elements
+    with pytest.raises(PluginError, match=r"^data\.image_size: images of 64 px are too small"):
+        shapes.of_stages({"pooled": pooled}, backbone, (64, 64), channels=3)

@@ -113,3 +113,11 @@ def test_unet_says_what_it_cannot_be_built_for(strides: tuple[int, ...], widths:
     with pytest.raises(TlkitError) as caught:
         built(tlkit_heads.unet, tuple(FeatureMap(4, stride) for stride in strides), widths=widths)
     assert said in str(caught.value)
+
+
+def test_unet_joins_maps_whose_columns_do_not_divide_the_picture() -> None:
+    features = (FeatureMap(4, 4), FeatureMap(5, 8), FeatureMap(6, 16), FeatureMap(7, 30))  # 300 pixels are 10 columns: 30 each
+    head = built(tlkit_heads.unet, features, widths=[3] * 5)
+    maps = [torch.randn(2, each.channels, side, side) for each, side in zip(features, (8, 4, 2, 1), strict=True)]
+    assert [block.conv1[0].weight.shape[1] for block in head.blocks] == [7 + 6, 3 + 5, 3 + 4, 3, 3]
+    assert head(maps, (30, 30)).shape == (2, CLASSES, 30, 30)

@@ -17,6 +17,7 @@ from tlkit.plugin import Backbone, FeatureMap, Head
 from tlkit.units import Size, pixels
 
 _SMALLEST = 224  # pixels of the shorter side with which strides are found: of small images two stages may both give one value
+_ONE_VALUE = "Expected more than 1 "  # torch.nn.functional.batch_norm and instance_norm, of values or spatial elements
 _NEAR = 0.2  # a convolution without padding makes maps a little smaller than the image divided by its stride
 
 
@@ -71,8 +72,15 @@ def read(
         TlkitError: the last stage gives no map.
     """
     times = 1 if backbone.fixed_size else -(-_SMALLEST // min(size))
+    whole, given_size = tasks.get(head.task).targets.whole, size
     size = size[0] * times, size[1] * times
-    given = of_stages(stages, backbone, size, channels=channels, whole=tasks.get(head.task).targets.whole)
+    try:
+        given = of_stages(stages, backbone, size, channels=channels, whole=whole)
+    except PluginError:  # of images that nobody asked for
+        if size == given_size:
+            raise
+        size = given_size
+        given = of_stages(stages, backbone, size, channels=channels, whole=whole)
     shapes = [tokens.picture_shape(stage, shape, size) for stage, shape in zip(stages.values(), given, strict=True)]
     maps = [index for index, shape in enumerate(shapes) if len(shape) == 3 and min(shape[1:]) > 1]
     if not maps or maps[-1] != len(shapes) - 1:
@@ -115,6 +123,13 @@ def does_not_run(target: str, part: str, size: Size, error: Exception, *, whole:
         whole: The size is that of whole pictures or crops of them, as for masks and boxes.
     """
     place = "data" if whole else "data.image_size"
+    if isinstance(error, ValueError) and _ONE_VALUE in str(error):
+        larger = "data.crop_size" if whole else "data.image_size"
+        return PluginError(
+            f"{place}: images of {pixels(size)} are too small for {part} of {target}: a layer that normalizes would have one value of each "
+            "channel, and needs two.",
+            f"a larger {larger}",
+        )
     hint = (
         "another data.crop_size or data.scale_to"
         if whole

@@ -3,7 +3,9 @@
 The blocks are those of segmentation_models_pytorch's Unet, so its weights fit where the backbone's maps are the same.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from tlkit_heads import UnetOptions
 from tlkit_heads.pixels.layers import ConvNormReLU, Size, initialise_
 
 WIDTHS = (256, 128, 64, 32, 16)  # of segmentation_models_pytorch
+_NEAR = 0.1  # 300 pixels that make 10 columns have a stride of 30, by convolutions whose strides make 32
 
 
 class Block(nn.Module):
@@ -66,6 +69,7 @@ def unet(features: Sequence[FeatureMap], classes: int, options: UnetOptions) -> 
     Raises:
         TlkitError: the maps' strides are no powers of two, or all the same; or there are other widths than doublings.
     """
+    features = [replace(each, stride=_doubled(each.stride)) for each in features]
     strides = [each.stride for each in features]
     doublings = strides[-1].bit_length() - 1
     if len(strides) < 2 or any(stride & (stride - 1) for stride in strides):
@@ -81,3 +85,9 @@ def unet(features: Sequence[FeatureMap], classes: int, options: UnetOptions) -> 
             f"{doublings} values",
         )
     return Unet(features, classes, widths)
+
+
+def _doubled(stride: int) -> int:
+    """Return the power of two that a stride nearly is, else the stride. Blocks make maps as large as those they join, so near is enough."""
+    power = 2 ** round(math.log2(stride))
+    return power if abs(stride / power - 1) <= _NEAR else stride
