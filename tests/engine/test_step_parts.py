@@ -168,7 +168,6 @@ def test_two_processes_take_the_step_of_one_and_count_no_image_twice(toy_recipe:
         still(network)
         step = Step(network, plan, CPU, ranks=ranks)
         step.begin_(1)
-        step.network.aux_heads.eval()  # its norm is not the backbone's
         step.set_rates_(1.0)
         return step
 

@@ -20,7 +20,8 @@ def freeze_(network: Network, trains: Callable[[str], bool], *, running_norms: b
     Args:
         network: Changed in place.
         trains: Whether the parameter of a name trains.
-        running_norms: The backbone's BatchNorm layers use and keep their running statistics where their parameters train, too.
+        running_norms: The BatchNorm layers of the backbone and of its auxiliary classifiers use and keep their running statistics
+            where their parameters train, too; those of the head do not, which has none yet.
     """
     for parameter, tensor in network.owned():
         tensor.requires_grad_(trains(parameter.name))
@@ -33,9 +34,10 @@ def freeze_(network: Network, trains: Callable[[str], bool], *, running_norms: b
         around = module.training
     for module in (*network.aux_heads.values(), *([] if network.domain_head is None else [network.domain_head])):
         _mode_(module, False)
-    for module in network.stages.modules() if running_norms else ():
-        if isinstance(module, _BatchNorm):
-            module.training = False
+    for around_norms in (network.stages, network.aux_heads) if running_norms else ():
+        for module in around_norms.modules():
+            if isinstance(module, _BatchNorm):
+                module.training = False
 
 
 def batch_normed(module: nn.Module) -> int:
