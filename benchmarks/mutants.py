@@ -24,6 +24,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import memory_limit
+
 if TYPE_CHECKING:
     import pytest
 
@@ -41,6 +43,9 @@ _OPTIONS = (
     "not slow and not cuda",
     "--tb=native",
 )
+# Bytes that a mutant's process may take beside what it was forked with, of which tests of engine/ and store/ take 0.5 GB. One that allocates
+# without end fails, and counts as killed.
+_MEMORY = 4_000_000_000
 _FAILED = 1  # the exit code of a process in which a test failed; 0 where none did
 _Results = dict[str, int]  # of each mutant, the exit code of its process, negative where it was killed
 
@@ -191,6 +196,7 @@ def _tested(mutant: str, session: pytest.Session, items: Sequence[pytest.Item], 
 
     process = os.fork()
     if process == 0:
+        memory_limit.set_(_MEMORY)
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)

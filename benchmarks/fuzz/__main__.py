@@ -25,8 +25,9 @@ from random import Random
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a forked process has no other threads
 
+from benchmarks import memory_limit
 from benchmarks.fuzz.kinds import KINDS
-from benchmarks.fuzz.trying import ACCEPTED, REFUSED, Attempt, Kind, limit_memory, outcome
+from benchmarks.fuzz.trying import ACCEPTED, MEMORY, REFUSED, Attempt, Kind, outcome
 
 BUILD = Path(__file__).parents[2] / "build" / "fuzz"
 _CHUNK = 1000  # inputs of one process
@@ -104,7 +105,7 @@ def _chunk(kind: Kind, attempt: Attempt, numbers: range, seed: int) -> tuple[dic
     receive, send = context.Pipe(duplex=False)
 
     def work() -> None:
-        limit_memory()
+        memory_limit.set_(MEMORY)
         for number in numbers:
             reached.value = number
             said = outcome(attempt, kind.name, number, seed=seed)

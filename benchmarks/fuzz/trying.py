@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import time
 import warnings
@@ -58,13 +57,6 @@ def outcome(attempt: Attempt, kind: str, number: int, *, seed: int) -> str:
         found = ACCEPTED
     took = time.process_time() - began
     return f"took {took:.1f} s" if took > SECONDS else found
-
-
-def limit_memory() -> None:
-    """Let this process take no more than MEMORY beside what it has: an allocation beyond it fails."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _of_message(error: TlkitError) -> str:

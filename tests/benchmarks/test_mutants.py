@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,3 +29,12 @@ def test_results_are_forgotten_where_the_module_or_its_tests_changed(
     assert mutants.recall(record, mutants.content(paths)) == {"a": 0}
     (tmp_path / changed).write_text("2")
     assert mutants.recall(record, mutants.content(paths)) == {}
+
+
+@pytest.mark.parametrize(("size", "code"), [(50_000_000, 0), (300_000_000, 1)])
+def test_a_mutant_that_takes_more_memory_than_it_may_counts_as_killed(
+    size: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutants, "_MEMORY", 100_000_000)
+    monkeypatch.setattr(mutants, "_run", lambda session, items: bytearray(size))
+    assert mutants._tested("", SimpleNamespace(testsfailed=0), [None], seconds=60) == code  # type: ignore[arg-type,list-item]
