@@ -219,7 +219,11 @@ def test_the_network_evaluates_in_eval_mode_and_trains_on_as_it_did(toy_recipe: 
 def test_batch_norm_of_a_stage_that_trains_can_keep_its_running_statistics(toy_recipe: Path, backbone: str, count: int) -> None:
     """Scale and shift train, those of an auxiliary classifier too, and no running statistic changes."""
     mine = training(
-        toy_recipe, f'backbone.name="{backbone}"', 'backbone.batch_norm="running"', "freeze.stem={epochs=1}", "schedule.epochs=2"
+        toy_recipe,
+        f'backbone.name="{backbone}"',
+        'backbone.batch_norm="running"',
+        "freeze.stem={epochs=1}",
+        "schedule.epochs=2",
     )
     assert [phase.normalised for phase in mine.prepared.plan.phases] == [0, 0]
     before = copy(mine.network)

@@ -1,6 +1,8 @@
 """Segmentation end to end: pictures of several sizes with masks are trained on, evaluated, continued and predicted."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -14,12 +16,14 @@ from PIL import Image
 from sklearn.metrics import f1_score
 from toy_training import ends_with_the_same_bits, storing, training
 
+import tlkit
 from tlkit import api
 from tlkit.engine.step.step import Step
 from tlkit.errors import DataError, RecipeError, TlkitError
+from tlkit.plugin import ImageFile, members
 from tlkit.record.formats import StorePlan
 from tlkit.run import prediction
-from tlkit.sources import mask_counts, video_files
+from tlkit.sources import image_files, mask_counts, video_files
 
 LEARNS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", "vflip", "color_jitter"]', "loss.dice=1.0")
 CASES = {
@@ -96,6 +100,20 @@ def test_a_plan_tells_of_crops_that_are_larger_than_pictures(recipe: Path, run: 
         f"8 of 8 training pictures are smaller after data.scale_to than data.crop_size, 16 px: {images / '0.png'} has 15x22 px"
     )
     assert not told("data.crop_size=32", "data.augment=[{name='random_crop', padding=9}]")
+
+
+def test_arms_of_a_plan_look_at_the_files_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, compared = Counter[ImageFile](), list[Sequence[ImageFile]]()
+    real, sizes = image_files.opened, members.sizes
+    monkeypatch.setattr(image_files, "opened", lambda file: [opened.update([file]), real(file)][1])
+    monkeypatch.setattr(members, "sizes", lambda files: [compared.append(files), sizes(files)][1])
+    recipe.write_text(recipe.read_text() + "".join(f"\n[arms.a{size}.data]\ncrop_size = {size}\n" for size in (8, 32)))
+    told = {name: sum("crop_size" in line for line in plan.warnings) for name, plan in tlkit.plan(recipe).items()}
+    assert told == {"a8": 0, "a32": 1}
+    assert max(opened.values()) == 4, (
+        "as in a plan of one arm: whether it can be read, and its size for the canvas, its mask and crops"
+    )
+    assert len(compared) == 3, "the sizes of the files of each part, to find copies"
 
 
 def pixels_of(path: str | Path) -> np.ndarray:

@@ -5,21 +5,22 @@ The rule: without images the canvas is as large as the pictures that are trained
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from tlkit import tasks
 from tlkit.compiler import network_cost
 from tlkit.engine.images import extents
-from tlkit.engine.images.geometry import canvas_geometry
+from tlkit.engine.images.geometry import Geometry, canvas_geometry
 from tlkit.errors import DataMissing
 from tlkit.network import shapes
-from tlkit.plans import dataset_images, job_inputs, other_parts
+from tlkit.plans import dataset_images, job_inputs, looked_up, other_parts
 from tlkit.plans.resolved import Resolved
-from tlkit.plugin import Split
+from tlkit.plugin import Images, Split
 from tlkit.sources import scaling
 from tlkit.sources.places import Places
 from tlkit.units import Size
@@ -32,13 +33,14 @@ def known(resolved: Resolved, places: Places) -> Resolved:
     with suppress(DataMissing):
         found = job_inputs.known_data(resolved, places)
         images = dataset_images.images(resolved.dataset, found, resolved)
-        splits = list(images.splits.values())
+        largest = _largest(resolved, images, images.splits)
         for name, source in resolved.also.items():
             with suppress(DataMissing):
                 there = job_inputs.known_beside(resolved, f"also.{name}", source, places)
-                splits += _tested(resolved, name, dataset_images.other_images(resolved, name, there, images.classes).splits)
-        return settled(resolved, splits, classes=len(images.classes))
-    return settled(resolved, (), classes=2)
+                other = dataset_images.other_images(resolved, name, there, images.classes)
+                largest += _largest(resolved, other, _tested(resolved, name, other.splits))
+        return _with_canvas(resolved, largest, classes=len(images.classes))
+    return _with_canvas(resolved, [], classes=2)
 
 
 def settled(resolved: Resolved, splits: Iterable[Split], *, classes: int) -> Resolved:
@@ -52,8 +54,25 @@ def settled(resolved: Resolved, splits: Iterable[Split], *, classes: int) -> Res
     if not tasks.get(resolved.head.task).targets.whole:
         return resolved
     geometry = canvas_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
-    sizes = [extents.sizes(split, geometry) for split in splits]
-    largest = np.concatenate(sizes).max(0).tolist() if sizes else resolved.image_size
+    return _with_canvas(resolved, [_largest_of(split, geometry) for split in splits], classes=classes)
+
+
+def _largest(resolved: Resolved, images: Images, splits: Iterable[str]) -> list[Size]:
+    """Return the largest height and width of the pictures of each split, which is looked up for all arms at once."""
+    geometry = canvas_geometry((1, 1), resolved.convention, resolved.arm.data)  # crops of any size are of the same pictures
+    return [
+        looked_up.once(images, ("largest", name, repr(geometry)), partial(_largest_of, images.splits[name], geometry))
+        for name in splits
+    ]
+
+
+def _largest_of(split: Split, geometry: Geometry) -> Size:
+    height, width = extents.sizes(split, geometry).max(0, initial=0).tolist()
+    return height, width
+
+
+def _with_canvas(resolved: Resolved, sizes: Sequence[Size], *, classes: int) -> Resolved:
+    largest = np.array(sizes).max(0).tolist() if sizes else resolved.image_size
     stages = dict(network_cost.on_meta(resolved, classes).stages.items())
     stride = shapes.deepest_stride(stages, resolved.backbone, resolved.head, resolved.image_size, channels=resolved.channels)
     canvas = scaling.whole_strides((largest[0], largest[1]), stride)
@@ -70,5 +89,5 @@ def _tile(resolved: Resolved, canvas: Size, stride: int) -> int | None:
     return side if side < max(canvas) else None
 
 
-def _tested(resolved: Resolved, name: str, splits: Mapping[str, Split]) -> list[Split]:
-    return [split for key, split in splits.items() if key == "test" or other_parts.divides(resolved, name)]
+def _tested(resolved: Resolved, name: str, splits: Mapping[str, Split]) -> list[str]:
+    return [key for key in splits if key == "test" or other_parts.divides(resolved, name)]

@@ -11,18 +11,17 @@ import numpy as np
 
 from tlkit import tasks, units
 from tlkit.errors import DataError, DataMissing, first_few, option
-from tlkit.plans import dataset_images, job_inputs, other_parts, overlap, target_copies, unlabelled
+from tlkit.plans import dataset_images, file_looks, job_inputs, looked_up, other_parts, overlap, target_copies, unlabelled
 from tlkit.plans.dataset_parts import Selected, select, split_train
 from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
 from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import DataFiles, Dataset, ImageFile, Images, Split
-from tlkit.plugin.members import Joined, Subset
+from tlkit.plugin.members import Subset
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import Arm
-from tlkit.recipe.tables import FieldOfView
-from tlkit.sources import crop_looks, image_files, mask_counts, mask_looks
+from tlkit.sources import image_files, mask_counts
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
 from tlkit.tasks.task import Rows
@@ -66,11 +65,8 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
             )
             unread += target_copies.refuse(resolved, name, mine, also[name].images, at_most=_READ)
     table = resolved.arm.data
-    every = Joined([split.files for split in mine.splits.values()])
-    problem = image_files.unreadable(
-        every, max_pixels=table.max_pixels, on_corrupt=table.on_corrupt, bands=table.channels, values=resolved.convention.values
-    )
-    of_masks = _unusable_masks(resolved, mine)
+    problem = file_looks.unreadable(resolved, mine)
+    of_masks = file_looks.unusable_masks(resolved, mine)
     parts = select(resolved, mine, seed=seed, fold=fold)
     if resolved.source_free:
         del parts["train"]
@@ -84,39 +80,27 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
         resolved, mine, parts, also=sizes, found=found, fold=fold, target=sum(targets), labelled=sum(labelled)
     )  # fmt: skip
     can = overlap.droppable(parts["validation"].split if "validation" in parts else None)
-    same = overlap.warnings(
-        file_overlaps(mine, parts, also, more, at_most=_READ), droppable=can, drop=table.on_overlap == "drop"
-    )
-    sized = usual_size(mine.splits["train"], table.channels) if augmentations.windows(table.augment) else None
-    more_looks = [problem, of_masks, _small_pictures(resolved, mine, parts)]
+    same = overlap.warnings(_overlaps(mine, parts, also, more), droppable=can, drop=table.on_overlap == "drop")
+    sized = _usual_size(mine, table.channels) if augmentations.windows(table.augment) else None
+    more_looks = [problem, of_masks, file_looks.small_pictures(resolved, mine, parts)]
     warned = (*counted.warnings, *other_parts.warnings(resolved, also), *unread, *same, *filter(None, more_looks))
     return replace(counted, warnings=warned, originals=sized)
 
 
-def _unusable_masks(resolved: Resolved, images: Images) -> str:
-    """Say which of a few masks cannot be used; "" where all can be, and for a task without masks."""
-    table = resolved.arm.data
-    if not tasks.get(resolved.head.task).targets.masks:
-        return ""
-    splits = [split for split in images.splits.values() if len(split.files)]
-    return mask_looks.unusable(
-        Joined([split.files for split in splits]), [mask for split in splits for mask in split.targets],
-        classes=images.classes, ignore=table.ignore, on_corrupt=table.on_corrupt, sized=table.channels is None,
-    )  # fmt: skip
+def _overlaps(
+    images: Images, parts: Mapping[str, Selected], also: Mapping[str, OtherParts], more: Images | None
+) -> tuple[Overlap, ...]:
+    """Return `file_overlaps` as far as a plan reads files."""
+    others = [
+        (name, *looked_up.named(other.images, other.test), *looked_up.named(other.images, other.learned_from))
+        for name, other in also.items()
+    ]
+    question = ("overlaps", looked_up.all_named(images, parts), *others, None if more is None else looked_up.named(more, None))
+    return looked_up.once_of_digests(images, question, lambda: file_overlaps(images, parts, also, more, at_most=_READ))
 
 
-def _small_pictures(resolved: Resolved, images: Images, parts: Mapping[str, Selected]) -> str:
-    """Say which training pictures are smaller than the crops of them; "" where none is, or how they are scaled is not known before they are read."""
-    table = resolved.arm.data
-    crop = next((each for each in table.augment if isinstance(each, augmentations.RandomCrop)), None)
-    if table.crop_size is None or crop is None or "train" not in parts or isinstance(table.scale_to, FieldOfView):
-        return ""
-    files = images.splits[parts["train"].split].files
-    if table.channels is not None or not len(files):
-        return ""
-    factor = 1.0 if table.scale_to is None else table.scale_to
-    chosen = Subset(files, parts["train"].indices)
-    return crop_looks.too_small(chosen, resolved.image_size, factor=factor, padding=crop.padding or 0)
+def _usual_size(images: Images, bands: int | None) -> Size | None:
+    return looked_up.once(images, ("usual size", bands), lambda: usual_size(images.splits["train"], bands))
 
 
 def usual_size(split: Split, bands: int | None = None) -> Size | None:
