@@ -22,7 +22,7 @@ from unittest import mock
 
 import torch
 
-from tlkit.run import evaluation, executor, prediction, torch_settings
+from tlkit.run import evaluation, executor, loading, torch_settings
 from tlkit.run.prediction import Predictor
 from tlkit.sources import image_files
 from tlkit.sources.places import Places
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=1000, help="at most so many, evenly of all classes (1000)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    predictor = prediction.load(options.run, arm=None, device=executor.device_of("auto"))
+    predictor = loading.load(options.run, arm=None, device=executor.device_of("auto"))
     with tempfile.TemporaryDirectory() as scratch, torch_settings.applied(predictor.device):
         files = _linked(options.folder, Path(scratch) / "images", options.images)
         sides = (_predicting(predictor, files), _evaluating(predictor, options.run, Path(scratch)))

@@ -27,7 +27,7 @@ from tlkit import api, files
 from tlkit.errors import TlkitError
 from tlkit.reports import curves
 from tlkit.reports.page import runs
-from tlkit.run import prediction
+from tlkit.run import loading
 
 KILLED_AT = 0.72  # of the changes of files: in the second epoch, after a step that was saved
 
@@ -54,7 +54,7 @@ def readers(recipe: Path, place: Path) -> dict[str, Any]:
             found[name] = f"traceback: {traceback.format_exc()[-600:]}"
 
     def predicted() -> Any:
-        tensors = prediction.load(run, arm=None, device=torch.device("cpu")).network.tensors()
+        tensors = loading.load(run, arm=None, device=torch.device("cpu")).network.tensors()
         return {name: tensor.tolist() for name, tensor in tensors.items()}
 
     def reported() -> Any:

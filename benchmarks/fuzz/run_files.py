@@ -31,7 +31,7 @@ from tlkit.record import (
     run_list,
 )
 from tlkit.reports.page import page, runs
-from tlkit.run import prediction, shared_pictures
+from tlkit.run import loading, shared_pictures
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.sources.places import Places
 
@@ -132,7 +132,7 @@ def _readers(job: jobs.Job, other: Path) -> dict[str, list[Callable[[], object]]
         run_differences.differences(job.folder, other)
 
     def load() -> None:
-        prediction.load(other, arm=None, device=torch.device("cpu"))
+        loading.load(other, arm=None, device=torch.device("cpu"))
 
     return {
         "result.json": [

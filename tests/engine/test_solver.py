@@ -115,9 +115,9 @@ def test_every_kind_is_fitted_kept_and_read_again(run: Cli, toy_recipe: Path, ki
     assert result["warnings"][-1:] == [line for line in result["warnings"] if "frozen with random weights" in line]
     assert result["test"]["accuracy"] > 0.3  # chance is 0.25; the features are random
     assert (folder / "head.skops").is_file()
-    from tlkit.run import prediction
+    from tlkit.run import loading
 
-    again = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    again = loading.load(folder, arm=None, device=torch.device("cpu"))
     mine = training(toy_recipe, *settings(kind))
     list(mine.fit.epochs())
     test = mine.prepared.evaluated.test

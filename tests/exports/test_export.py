@@ -31,7 +31,7 @@ from tlkit.exports.forms import Form
 from tlkit.model.model import Model
 from tlkit.record import statistics
 from tlkit.reports.page import runs
-from tlkit.run import prediction
+from tlkit.run import loading
 
 CLOSE = 1e-4
 SIZES = ((1, 30, 41), (3, 17, 90), (2, 120, 22), (1, 16, 16))  # pictures, height, width; one is more than twice as tall as wide
@@ -56,7 +56,7 @@ def pictures(count: int, height: int, width: int) -> np.ndarray:
 
 
 def predicted(folder: Path, images: np.ndarray) -> np.ndarray:
-    return prediction.load(folder, arm=None, device=torch.device("cpu")).predict(images)
+    return loading.load(folder, arm=None, device=torch.device("cpu")).predict(images)
 
 
 def saved(folder: Path, name: str = "toy", **more: object) -> Path:
@@ -84,7 +84,7 @@ def test_safetensors_hold_the_librarys_tensors_class_names_and_preprocessing(fin
     x = pictures(5, 16, 16)
     with torch.no_grad():
         found = torch.softmax(network.eval()((torch.from_numpy(x).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5), 1)
-    mine = prediction.load(finished, arm=None, device=torch.device("cpu"))
+    mine = loading.load(finished, arm=None, device=torch.device("cpu"))
     expected = torch.softmax(mine.network(normalise(torch.from_numpy(x), mine.convention)), 1)
     assert torch.allclose(found, expected, atol=CLOSE)
 
@@ -97,7 +97,7 @@ def test_torchvisions_own_network_loads_its_file_and_answers_the_same(name: str,
     (call,) = [line for line in code.splitlines() if line.startswith("network = ")]
     network = eval(call.removeprefix("network = "), {"torchvision": torchvision})
     network.load_state_dict(load_file(made.file))
-    mine = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    mine = loading.load(folder, arm=None, device=torch.device("cpu"))
     x = normalise(torch.from_numpy(pictures(2, 64, 64)), mine.convention)
     with torch.no_grad():
         assert torch.allclose(network.eval()(x), mine.network(x), atol=CLOSE)
@@ -108,7 +108,7 @@ def test_timms_own_network_loads_its_file_and_answers_the_same(tmp_path: Path) -
     folder = saved(tmp_path, "timm:test_resnet", image_size=64)
     made = tlkit.export(folder, "timm", tmp_path / "out" / "net.safetensors")
     network = timm.create_model("test_resnet", num_classes=3, checkpoint_path=str(made.file))
-    mine = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    mine = loading.load(folder, arm=None, device=torch.device("cpu"))
     x = normalise(torch.from_numpy(pictures(2, 64, 64)), mine.convention)
     with torch.no_grad():
         assert torch.allclose(network.eval()(x), mine.network(x), atol=CLOSE)

@@ -13,7 +13,7 @@ from tlkit.engine.estimators import FittedHead
 from tlkit.errors import TlkitError
 from tlkit.exports import solved_heads
 from tlkit.plugin import Head, Solving, registry
-from tlkit.run import prediction
+from tlkit.run import loading
 
 KINDS = ["svm", "svm rbf", "logistic", "lda", "knn", "knn distance", "decision_tree", "random_forest"]
 OPTIONS = {"svm rbf": {"kernel": "rbf"}, "knn distance": {"weights": "distance"}, "random_forest": {"trees": 20}}
@@ -56,7 +56,7 @@ def test_a_run_with_a_solved_head_is_exported_whole_and_not_as_tensors(
     folder = done.folder / done.result["arms"]["main"]["seeds"]["0"]["folder"]
     network = torch.export.load(tlkit.export(folder, "torch-export", tmp_path / "out" / "net.pt2").file).module()
     x = np.random.default_rng(0).integers(0, 256, (3, 30, 40, 3), dtype=np.uint8)
-    expected = prediction.load(folder, arm=None, device=torch.device("cpu")).predict(x)
+    expected = loading.load(folder, arm=None, device=torch.device("cpu")).predict(x)
     with torch.no_grad():
         assert np.abs(network(torch.from_numpy(x)).numpy() - expected).max() < 1e-4
     with pytest.raises(TlkitError, match="has no tensors"):

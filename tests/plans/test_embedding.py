@@ -112,9 +112,9 @@ def test_runs_with_an_embedding_point_are_predicted_with_and_begun_from(run: Cli
     first, second = (tensor_files.read(each / "weights.safetensors").tensors for each in (whole, folder))
     assert torch.equal(first["block1.0.weight"], second["block1.0.weight"])
     assert not any(name.startswith("block2") for name in second)
-    from tlkit.run import prediction
+    from tlkit.run import loading
 
-    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
     assert predictor.network.head.weight.shape == (4, 512)
 
 

@@ -23,7 +23,7 @@ from tlkit.network.network import Network
 from tlkit.plugin import CAFFE, IMAGENET, Backbone, Convention, Head, registry
 from tlkit.recipe.tables import DataTable
 from tlkit.record import run_folder
-from tlkit.run import prediction
+from tlkit.run import loading
 
 # What released SqueezeNet 1.0 was trained with: its page gives these means.
 SQUEEZENET = Convention(mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0), channels="bgr", range=255.0, resize="bilinear")
@@ -139,7 +139,7 @@ def test_it_travels_with_the_run_to_predict_and_to_the_next_run(toy_recipe: Path
     assert run_folder.convention(folder).mean == (104.0, 117.0, 123.0)
     assert tomllib.loads((folder / "recipe.toml").read_text())["backbone"]["input"]["channels"] == "bgr"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / "a.png")
-    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
     (row,) = predictor.predict([tmp_path / "a.png"])
     mine = training(toy_recipe, GIVEN, "schedule.epochs=1")
     weights.load_whole_(mine.network, folder / "weights.safetensors", backbone=registry.get(Backbone, "toy"))

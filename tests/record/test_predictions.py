@@ -11,7 +11,7 @@ from PIL import Image
 from tlkit import api
 from tlkit.errors import RunFolderError
 from tlkit.record import predictions
-from tlkit.run import prediction
+from tlkit.run import loading
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_prediction_leads_to_its_file(run: Path) -> None:
     files = dict(zip(split["positions"], split["files"], strict=True))
     paths = [files[index] for index in found.index.tolist()]
     assert [Path(path).parent.name for path in paths] == ["ab"[label] for label in found.label]
-    again = prediction.load(run, arm=None, device=torch.device("cpu")).predict(paths)
+    again = loading.load(run, arm=None, device=torch.device("cpu")).predict(paths)
     expected = torch.softmax(torch.from_numpy(found.logits), 1).numpy()
     np.testing.assert_allclose(again, expected, atol=1e-5)
 

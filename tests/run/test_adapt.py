@@ -40,7 +40,7 @@ from tlkit.record import domains as gained
 from tlkit.record import report_data
 from tlkit.reports import differences, domain_rows, plan_table
 from tlkit.reports.page import comparison, runs
-from tlkit.run import domain_features, prediction, stage_outputs
+from tlkit.run import domain_features, loading, stage_outputs
 from tlkit_adapters import alignment
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -209,7 +209,7 @@ def test_a_head_is_kept_with_the_map_of_the_target(run: Cli, recipe: Path, metho
     result = json.loads((folder / "result.json").read_text())
     assert (result["adapt"]["target"], result["adapt"]["method"]) == ("dark", method)
     files = json.loads((folder / "split.json").read_text())["also.dark"]["files"]
-    predictor = prediction.load(folder, arm=None, device=CPU)
+    predictor = loading.load(folder, arm=None, device=CPU)
     found = predictor.predict(files)
     labels = [CLASSES.index(Path(file).parent.name) for file in files]
     assert result["also"]["dark"]["accuracy"] == (found.argmax(1) == labels).mean()
@@ -456,7 +456,7 @@ def test_an_ensemble_of_adapted_arms_is_tested_on_the_target(run: Cli, recipe: P
     runs = [next(folder.glob(f"{name}-s0-*")) for name in ("stats", "coral")]
     files = json.loads((runs[0] / "split.json").read_text())["also.dark"]["files"]
     labels = [CLASSES.index(Path(file).parent.name) for file in files]
-    mean = sum(prediction.load(each, arm=None, device=CPU).predict(files) for each in runs)
+    mean = sum(loading.load(each, arm=None, device=CPU).predict(files) for each in runs)
     (combined,) = json.loads((folder / "result.json").read_text())["ensembles"]
     assert combined["test"]["accuracy"]["mean"] == pytest.approx((mean.argmax(1) == labels).mean())
 

@@ -61,7 +61,7 @@ def only(folder: Path, name: str) -> Path:
 
 
 def test_another_domain_is_evaluated_with_the_best_weights(run: Cli, domains: Path) -> None:
-    from tlkit.run import prediction
+    from tlkit.run import loading
 
     code, out, error = run("plan", "r.toml")
     assert code == 0, error
@@ -73,7 +73,7 @@ def test_another_domain_is_evaluated_with_the_best_weights(run: Cli, domains: Pa
     result = json.loads((folder / "result.json").read_text())
     split = json.loads((folder / "split.json").read_text())["also.dark"]
     assert split["count"] == 8
-    predictor = prediction.load(folder, arm=None, device=CPU)
+    predictor = loading.load(folder, arm=None, device=CPU)
     found = predictor.predict(split["files"])
     labels = [["green", "red"].index(Path(file).parent.name) for file in split["files"]]
     assert result["also"]["dark"]["accuracy"] == (found.argmax(1) == labels).mean()
@@ -195,14 +195,14 @@ def test_low_resolution_twins_are_the_test_images(run: Cli, domains: Path) -> No
     assert [each["second"] for each in split["overlap"]] == []
     assert set(result["also"]) == {"dark", "dark_low", "low"}
 
-    from tlkit.run import prediction
+    from tlkit.run import loading
 
     smaller = []  # Pillow's own reduction, of files of the size that the network takes
     for number, file in enumerate(split["test"]["files"]):
         image = Image.open(file).resize((4, 4), Image.Resampling.BILINEAR).resize((16, 16), Image.Resampling.BILINEAR)
         image.save(domains / f"{number}.png")
         smaller.append(str(domains / f"{number}.png"))
-    predictor = prediction.load(folder, arm=None, device=CPU)
+    predictor = loading.load(folder, arm=None, device=CPU)
     found = predictor.predict(smaller)
     labels = [["green", "red"].index(Path(file).parent.name) for file in split["test"]["files"]]
     loss = -np.log(found[np.arange(len(labels)), labels]).mean()

@@ -26,7 +26,7 @@ from tlkit.errors import DataError, Interrupted, RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.plans.plan_json import from_json, to_json
 from tlkit.record import report_data
-from tlkit.run import decoding, prediction
+from tlkit.run import decoding, loading
 
 RECIPE = """\
 format = 1
@@ -118,7 +118,7 @@ def test_predictions_are_those_of_plain_torch(tmp_path: Path, suffix: str, value
     toy_bands.folder(tmp_path / "images", arrays, LABELS, suffix=suffix)
     (tmp_path / "bands.toml").write_text(RECIPE)
     run = applied(tmp_path / "bands.toml", "data.crop=1.0", "schedule.epochs=1")
-    predictor = prediction.load(run, arm=None, device=CPU)
+    predictor = loading.load(run, arm=None, device=CPU)
     files = sorted((tmp_path / "images").glob(f"*/*{suffix}"))
     order = [int(file.stem) for file in files]
     expected = by_hand(run, arrays)
@@ -355,7 +355,7 @@ def test_an_exported_graph_takes_bands_of_any_size(tmp_path: Path, values: str) 
     graph = torch.export.load(made.file).module()
     np.testing.assert_allclose(graph(torch.from_numpy(arrays)).detach().numpy(), by_hand(folder, arrays), atol=1e-4)
     larger = np.repeat(arrays[:2], 2, axis=1)[:, :, 3:]  # (2, 32, 13, bands)
-    predictor = prediction.load(folder, arm=None, device=CPU)
+    predictor = loading.load(folder, arm=None, device=CPU)
     np.testing.assert_allclose(graph(torch.from_numpy(larger)).detach().numpy(), predictor.predict(larger), atol=1e-4)
     card = (made.file.parent / "README.md").read_text()
     assert 'np.load("picture.npy")' in card
@@ -374,7 +374,7 @@ def test_onnx_of_bands_answers_as_predict_does(tmp_path: Path, values: str) -> N
     session = runtime.InferenceSession(tlkit.export(folder, "onnx", tmp_path / "onnx" / "bands.onnx").file)
     larger = np.repeat(arrays[:2], 2, axis=1)[:, :, 3:]  # (2, 32, 13, bands)
     (answers,) = session.run(None, {"pictures": larger})
-    np.testing.assert_allclose(answers, prediction.load(folder, arm=None, device=CPU).predict(larger), atol=1e-4)
+    np.testing.assert_allclose(answers, loading.load(folder, arm=None, device=CPU).predict(larger), atol=1e-4)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from tlkit.exports.forms import Form
 from tlkit.plugin import Boxes
 from tlkit.record import predictions
 from tlkit.record.formats import StorePlan
-from tlkit.run import box_pictures, data_inspection, evaluation, prediction, video_prediction
+from tlkit.run import box_pictures, data_inspection, evaluation, loading, video_prediction
 from tlkit.run.prediction import Predictor
 from tlkit.sources import video_files
 from tlkit.tasks import Predictions, box_metrics, detection
@@ -90,7 +90,7 @@ def test_boxes_are_learned_evaluated_and_predicted(recipe: Path, run: Cli, monke
     code, out, error = run("predict", "boxed", pictures, "--out", recipe.parent / "drawn", "--threshold", "0.1")
     assert code == 0, error
     assert "objects" in out
-    predictor = prediction.load(folder, arm=None, device=CPU)
+    predictor = loading.load(folder, arm=None, device=CPU)
     of_frames_and_pages(run, pictures, recipe.parent / "moving", predictor)
     with pytest.raises(TlkitError, match="finds objects in boxes"):
         predictor.predict([pictures / "0.png"])

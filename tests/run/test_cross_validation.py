@@ -24,7 +24,7 @@ from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.plan import DataFacts
 from tlkit.record import results, run_choice, run_folder
-from tlkit.run import prediction
+from tlkit.run import loading
 from tlkit.sources.places import Places
 
 FOLDS, SEEDS, IMAGES = 3, (0, 1), 40
@@ -119,7 +119,7 @@ def test_run_of_a_fold_is_read_by_predict_and_keeps_the_number_of_folds(applied:
     folder = applied.folder / runs_of(applied)[1, 2]["folder"]
     assert tomllib.loads((folder / "recipe.toml").read_text())["cross_validation"] == {"folds": FOLDS}
     images = np.zeros((2, 16, 16, 3), np.uint8)
-    assert prediction.load(folder, arm=None, device=torch.device("cpu")).predict(images).shape == (2, 4)
+    assert loading.load(folder, arm=None, device=torch.device("cpu")).predict(images).shape == (2, 4)
     assert run_choice.choose(applied.folder).folder.name in {run["folder"] for run in runs_of(applied).values()}
 
 

@@ -21,7 +21,7 @@ from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.events import Observer
 from tlkit.record import run_choice, run_differences
 from tlkit.reports.page import runs
-from tlkit.run import prediction
+from tlkit.run import loading
 
 CPU = torch.device("cpu")
 TESTS = Path(__file__).parents[1]
@@ -103,7 +103,7 @@ def test_bit_that_changed_is_seen_by_verify_alone(run: Path) -> None:
 @pytest.mark.parametrize("damage", [flip, truncate, empty])
 def test_prediction_and_comparison_do_not_read_a_damaged_file(run: Path, name: str, damage: Callable[[Path], None]) -> None:
     damage(run / name)
-    for read in (lambda: prediction.load(run, arm=None, device=CPU), lambda: run_differences.differences(run, run)):
+    for read in (lambda: loading.load(run, arm=None, device=CPU), lambda: run_differences.differences(run, run)):
         with pytest.raises(RunFolderError, match=rf"{name}: is damaged") as error:
             read()
         assert "apply its recipe again" in str(error.value)
@@ -143,7 +143,7 @@ def test_solved_head_that_is_damaged_is_fitted_again(toy_recipe: Path, monkeypat
     for name in before:
         empty(run / name)
     assert api.apply(toy_recipe, settings, runs=toy_recipe.parent / "runs").changed
-    assert prediction.load(run, arm=None, device=CPU)
+    assert loading.load(run, arm=None, device=CPU)
     for name in ("evaluation.json", "predictions.npz"):  # skops writes the time into its file
         assert (run / name).read_bytes() == before[name]
 
@@ -178,7 +178,7 @@ def read_again(run: Path) -> dict[str, object]:
         return shown.metrics, shown.plan, shown.evaluation, shown.scores
 
     def predicted() -> object:
-        return {name: tensor.tolist() for name, tensor in prediction.load(run, arm=None, device=CPU).network.tensors().items()}
+        return {name: tensor.tolist() for name, tensor in loading.load(run, arm=None, device=CPU).network.tensors().items()}
 
     readers: dict[str, Callable[[], object]] = {
         "report": report,

@@ -22,7 +22,7 @@ from tlkit.engine.step.step import Step
 from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.plugin import ImageFile, members
 from tlkit.record.formats import StorePlan
-from tlkit.run import prediction
+from tlkit.run import loading
 from tlkit.sources import image_files, mask_counts, video_files
 
 LEARNS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", "vflip", "color_jitter"]', "loss.dice=1.0")
@@ -156,7 +156,7 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     assert f"--on shapes --set data.options.path={recipe.parent / 'data'}" in " ".join(error.split())
 
     pictures = recipe.parent / "data" / "test" / "images"
-    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
     shares = predictor.predict([pictures / "0.png", pixels_of(pictures / "0.png")])
     assert shares.shape == (2, 2, 30, 44)
     assert (shares[0] == shares[1]).all()
@@ -247,7 +247,7 @@ def test_pictures_that_no_tile_holds_are_evaluated_in_tiles_as_they_are_predicte
     plan = json.loads((folder / "plan.json").read_text())
     assert (plan["tile"], plan["canvas"]) == (32, [30, 44])
     kept = json.loads((folder / "evaluation.json").read_text())["test"]["per_image"]["dice"]["each"]
-    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
     pictures = recipe.parent / "data" / "test"
     for index, dice in enumerate(kept[:3]):  # whose size is the canvas's
         tiled, whole = (predictor.mask(pictures / "images" / f"{index}.png", tile=tile) for tile in (None, 44))

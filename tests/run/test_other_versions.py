@@ -19,7 +19,7 @@ from tlkit.errors import Interrupted, RunFolderError, TlkitError
 from tlkit.network import sealed_files
 from tlkit.record import run_differences, run_list
 from tlkit.reports.page import runs
-from tlkit.run import prediction
+from tlkit.run import loading
 
 CPU = torch.device("cpu")
 SETTINGS = ("freeze.backbone=true",)
@@ -57,7 +57,7 @@ def answers(place: Path) -> dict[str, str]:
     run = run_of(place)
 
     def predicted() -> object:
-        network = prediction.load(run, arm=None, device=CPU).network
+        network = loading.load(run, arm=None, device=CPU).network
         return {name: tensor.tolist() for name, tensor in network.tensors().items()}
 
     def reported() -> object:

@@ -23,7 +23,7 @@ from torchvision.transforms import v2
 from tlkit import api
 from tlkit.errors import ImageError, TlkitError
 from tlkit.reports import tables
-from tlkit.run import prediction
+from tlkit.run import loading, prediction
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -163,26 +163,26 @@ def test_folder_of_a_recipe_means_its_best_run(finished: Path, images: list[Path
     assert accuracy["quick"] > accuracy["slow"]
     cpu = torch.device("cpu")
     for arm, expected in ((None, "quick"), ("quick", "quick"), ("slow", "slow")):
-        found = prediction.load(finished, arm=arm, device=cpu).predict(images)
+        found = loading.load(finished, arm=arm, device=cpu).predict(images)
         assert torch.allclose(torch.from_numpy(found), _expected(_run(finished, expected), images), atol=1e-5)
 
 
 def test_embedding_is_the_pooled_output_of_the_last_stage(finished: Path, images: list[Path]) -> None:
     folder = _run(finished, "quick")
-    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
     state = load_file(folder / "weights.safetensors")
     logits = torch.from_numpy(predictor.embed(images)) @ state["fc.weight"].T + state["fc.bias"]
     assert torch.allclose(torch.softmax(logits, 1), _expected(folder, images), atol=1e-5)
 
 
 def test_no_images_are_no_rows(finished: Path) -> None:
-    predictor = prediction.load(finished, arm=None, device=torch.device("cpu"))
+    predictor = loading.load(finished, arm=None, device=torch.device("cpu"))
     assert predictor.predict([]).shape == (0, 3)
     assert predictor.embed([]).shape == (0, 16)
 
 
 def test_order_and_batches_change_nothing(finished: Path, images: list[Path]) -> None:
-    predictor = prediction.load(finished, arm=None, device=torch.device("cpu"))
+    predictor = loading.load(finished, arm=None, device=torch.device("cpu"))
     many = predictor.predict(images * 7)  # more than a batch of 16
     assert len(many) == 42
     np.testing.assert_allclose(many[::-1], predictor.predict((images * 7)[::-1]), atol=1e-6)
@@ -229,7 +229,7 @@ def test_run_is_found_by_its_recipes_name_below_runs(finished: Path, images: lis
 def test_truncated_image_is_an_error_not_half_a_picture(finished: Path, images: list[Path]) -> None:
     images[0].write_bytes(images[0].read_bytes()[:-200])
     with pytest.raises(ImageError, match="cannot be decoded"):
-        prediction.load(finished, arm=None, device=torch.device("cpu")).predict(images)
+        loading.load(finished, arm=None, device=torch.device("cpu")).predict(images)
 
 
 def test_folder_given_as_an_image_is_an_error(finished: Path, run: Cli, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_wrong_arm_is_a_message_that_names_the_arms(finished: Path, run: Cli, im
 
 def test_arm_of_a_run_that_is_another_arm_is_an_error(finished: Path) -> None:
     with pytest.raises(TlkitError, match='is a run of arm "quick"'):
-        prediction.load(_run(finished, "quick"), arm="slow", device=torch.device("cpu"))
+        loading.load(_run(finished, "quick"), arm="slow", device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", ["recipe.toml", "weights.safetensors", "resolved.toml"])
@@ -289,7 +289,7 @@ def test_resolved_toml_without_what_is_needed_is_damaged(finished: Path, tmp_pat
     assert old in text
     (copy / "resolved.toml").write_text(text.replace(old, new))
     with pytest.raises(TlkitError, match=r"resolved\.toml: is damaged"):
-        prediction.load(copy, arm=None, device=torch.device("cpu"))
+        loading.load(copy, arm=None, device=torch.device("cpu"))
 
 
 def test_weights_of_another_network_are_refused(finished: Path, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_weights_of_another_network_are_refused(finished: Path, tmp_path: Path) 
     result = json.loads((copy / "result.json").read_text())
     (copy / "result.json").write_text(json.dumps(result | {"files": {}}))  # else it is seen at once that the file is another
     with pytest.raises(TlkitError, match="does not fit this run's network") as error:
-        prediction.load(copy, arm=None, device=torch.device("cpu"))
+        loading.load(copy, arm=None, device=torch.device("cpu"))
     assert "head.weight is (3, 16)" in str(error.value)
 
 
@@ -345,7 +345,7 @@ def test_images_beside_an_unreadable_one_are_answered_in_batches(
     folder = _run(finished, "quick")
     broken = images[0].with_name("broken.png")
     broken.write_bytes(b"no image")
-    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
     sizes: list[int] = []
     predictor.network.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     answers = list(predictor.answers([images[0], broken, *images[1:]]))
@@ -359,7 +359,7 @@ def test_files_are_decoded_for_several_batches_at_once_and_answered_in_order(
 ) -> None:
     folder = _run(finished, "quick")
     monkeypatch.setattr(prediction, "_DECODED", 5)
-    predictor = replace(prediction.load(folder, arm=None, device=torch.device("cpu")), batch_size=2)
+    predictor = replace(loading.load(folder, arm=None, device=torch.device("cpu")), batch_size=2)
     sizes: list[int] = []
     predictor.network.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     answers = np.stack(list(predictor.answers(images * 2)))

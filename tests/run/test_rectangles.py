@@ -17,7 +17,7 @@ from toy_training import CPU, training
 import tlkit
 from tlkit import api
 from tlkit.errors import TlkitError
-from tlkit.run import prediction
+from tlkit.run import loading
 
 COLOURS = {"ant": (200, 40, 40), "bee": (40, 200, 40), "cat": (40, 40, 200)}
 AUGMENT = '["random_crop", "hflip", "vflip", "rotate", "color_jitter", "randaugment", "random_erasing", "cutmix", "mixup"]'
@@ -55,7 +55,7 @@ def test_a_run_on_rectangles_predicts_what_pillow_and_torch_alone_would(recipe: 
     assert tomllib.loads((run / "resolved.toml").read_text())["image_size"] == [16, 24]
     assert json.loads((run / "plan.json").read_text())["image_size"] == [16, 24]
     files = sorted((recipe.parent / "images").glob("*/*.png"))
-    mine = prediction.load(applied.folder, arm=None, device=CPU).predict(files)
+    mine = loading.load(applied.folder, arm=None, device=CPU).predict(files)
     network = ToyNet(3).eval()
     tensors = load_file(run / "weights.safetensors")
     network.load_state_dict({name.replace("head.", "fc."): tensor for name, tensor in tensors.items()}, strict=False)

@@ -22,7 +22,7 @@ from toy_signals import SignalAfter
 
 from tlkit import api
 from tlkit.errors import Interrupted, TlkitError
-from tlkit.run import prediction, shard_embeddings
+from tlkit.run import loading, shard_embeddings
 from tlkit.sources import shards
 from tlkit_shards import index
 from tlkit_shards import places as shard_places
@@ -210,7 +210,7 @@ def test_verify_reads_shards_again(runs: dict[str, Path], tmp_path: Path, monkey
 
 
 def test_a_folder_of_embeddings_is_of_one_type_of_weights(runs: dict[str, Path], tmp_path: Path) -> None:
-    predictor = prediction.load(runs["folder"], arm=None, device=torch.device("cpu"))
+    predictor = loading.load(runs["folder"], arm=None, device=torch.device("cpu"))
     for each in ("float", "bfloat16"):
         getattr(predictor.network, each)()
         for _ in range(2):

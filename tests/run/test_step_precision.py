@@ -14,7 +14,7 @@ from tlkit.compiler import timing
 from tlkit.record import predictions, run_folder
 from tlkit.record.formats import COMPUTE_FORMATS, ComputeFormat
 from tlkit.record.timings import Measurements, Timing
-from tlkit.run import prediction
+from tlkit.run import loading
 
 LAST_STAGE = "freeze={stem=true, block1=true}"
 HALF_LAST, WHOLE_LAST = ComputeFormat("bfloat16", "channels_last"), ComputeFormat("float32", "channels_last")
@@ -96,7 +96,7 @@ def test_a_finished_run_and_its_prediction_agree(toy_recipe: Path) -> None:
     earlier = run_folder.earlier_choices(path.parent)
     assert (earlier.step, earlier.evaluation) == (HALF_LAST, WHOLE_LAST)
     mine = training(toy_recipe, LAST_STAGE)
-    predictor = prediction.load(path.parent, arm=None, device=CPU)
+    predictor = loading.load(path.parent, arm=None, device=CPU)
     part = mine.prepared.evaluated.parts["test"]
     with torch.inference_mode():
         right = predictor.network(part.inputs(part.indices, 0, CPU))

@@ -16,7 +16,7 @@ from toy_training import training
 from tlkit import tasks, testing
 from tlkit.errors import PluginError
 from tlkit.plugin import DataFiles, Dataset, Head, Images, Split, registry
-from tlkit.run import prediction
+from tlkit.run import loading
 from tlkit.tasks import Metric, Predictions, Targets, Task
 from tlkit.tasks.single_label import SINGLE_LABEL
 
@@ -156,7 +156,7 @@ def test_a_new_task_trains_end_to_end(recipe: Path, run: Cli) -> None:
     assert test["iou"] > 0.7
     assert "IoU" in out
     assert json.loads((folder / "evaluation.json").read_text())["test"]["pixels"]["square"] == 32 * 16
-    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"))
+    predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
     images = read(DataFiles(Path(), ()), None)
     found = predictor.predict(images.splits["test"].pixels)
     assert found.shape == (32, 2, MASK, MASK)

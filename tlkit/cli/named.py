@@ -33,13 +33,13 @@ ImagesArgument = Annotated[
 def load(run: Path, runs: Path, arm: str | None, device: str) -> tuple[Path, Predictor]:
     """Return the folder of the run that is meant, and its network."""
     from tlkit.record import run_choice
-    from tlkit.run import executor, prediction
+    from tlkit.run import executor, loading
 
     chosen = run_choice.choose(run_choice.named(run, runs), arm)
     if chosen.why:
         console.say(f"{chosen.folder}: {chosen.why}")
     where = executor.device_of(device)
-    return chosen.folder, prediction.load(chosen.folder, arm=None, device=where, note=console.say)
+    return chosen.folder, loading.load(chosen.folder, arm=None, device=where, note=console.say)
 
 
 def image_files(given: Sequence[Path], *, bands: bool, where: str) -> list[Path]:

@@ -15,7 +15,7 @@ from tlkit.recipe import parsing
 from tlkit.recipe.recipe import Arm
 from tlkit.record import run_folder
 from tlkit.record.run_folder import RunResult
-from tlkit.run import prediction
+from tlkit.run import loading
 from tlkit.run.prediction import Predictor
 
 
@@ -81,7 +81,7 @@ def load(folder: Path, *, note: Callable[[str], None] = lambda text: None) -> Fi
         RunFolderError: it is not a run's folder, or damaged.
         PluginError: a plugin that it needs is not installed.
     """
-    predictor = prediction.load(folder, arm=None, device=torch.device("cpu"), note=note)
+    predictor = loading.load(folder, arm=None, device=torch.device("cpu"), note=note)
     (arm,) = parsing.read(folder / run_folder.RECIPE).arms.values()
     plugins = network_plugins.network_of(arm)
     return FinishedRun(folder, arm, plugins.backbone, plugins.head, predictor, run_folder.read(folder))

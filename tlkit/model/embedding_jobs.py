@@ -18,7 +18,7 @@ from tlkit.errors import DataError, RunFailed, TlkitError
 from tlkit.model import backbone_features
 from tlkit.plugin import Demand, Executor
 from tlkit.run import executor as devices
-from tlkit.run import executor_calls, prediction, remote_jobs, shard_embeddings, torch_settings
+from tlkit.run import executor_calls, loading, remote_jobs, shard_embeddings, torch_settings
 from tlkit.run.prediction import Predictor
 from tlkit.run.shard_embeddings import Embedded, Job
 from tlkit.run.stored_embeddings import StoredEmbeddings
@@ -45,7 +45,7 @@ class Source:
         device = devices.device_of(self.device)
         if self.weights:
             return backbone_features.load(self.name, weights=self.weights, device=device, offline=self.offline)
-        return prediction.load(Path(self.name), arm=None, device=device, note=note)
+        return loading.load(Path(self.name), arm=None, device=device, note=note)
 
 
 def embed(

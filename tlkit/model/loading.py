@@ -15,7 +15,7 @@ from tlkit.model.setup import Tables, input_keys
 from tlkit.recipe import parsing
 from tlkit.recipe.recipe import arm_toml
 from tlkit.record import run_choice, run_folder
-from tlkit.run import prediction
+from tlkit.run import loading
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
 
@@ -50,7 +50,7 @@ def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables,
         RunFolderError: the folder is not a run's, or is damaged.
     """
     chosen = run_choice.choose(folder, arm).folder
-    predictor = prediction.load(chosen, arm=None, device=device, note=progress.Notes().note)
+    predictor = loading.load(chosen, arm=None, device=device, note=progress.Notes().note)
     read = parsing.read(chosen / run_folder.RECIPE)
     (table,) = read.arms.values()
     stands = saving.standing(chosen, table)

@@ -27,7 +27,7 @@ from tlkit.recipe.ensemble import Ensemble
 from tlkit.record import ensembles, predictions, run_folder, selection
 from tlkit.record.ensembles import Combined, Group
 from tlkit.record.run_folder import Coordinates, Metrics
-from tlkit.run import decoding, evaluation, prediction
+from tlkit.run import decoding, evaluation, loading
 from tlkit.run.prediction import Predictor
 from tlkit.run.signals import watching
 from tlkit.tasks import Predictions, averaging, scoring
@@ -199,7 +199,7 @@ class _Soup:
             raise files.unwritable(folder, error) from error
 
     def _load(self, index: int) -> Predictor:
-        return prediction.load(self.members.folders[index], arm=None, device=self.device)
+        return loading.load(self.members.folders[index], arm=None, device=self.device)
 
     def _parts(self, index: int, predictor: Predictor) -> Mapping[str, Part]:
         """Return the held-out images as a member's network takes them."""

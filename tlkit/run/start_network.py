@@ -12,7 +12,7 @@ from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
 from tlkit.record import run_files, run_folder
-from tlkit.run import prediction
+from tlkit.run import loading
 from tlkit.sources import weight_files
 
 
@@ -66,7 +66,7 @@ def build(job: Job, plan: Plan, images: Images, *, observer: Observer) -> Networ
         head = weights.load_run_(network, job.weights, backbone=resolved.backbone, name=name, classes=images.classes)
         with_head = ", with its head" if head and not resolved.head.solve else ""
         observer.note(f"{value}: begins from {job.weights.parent}{with_head}")
-        for line in prediction.changed_plugins(job.weights.parent):
+        for line in loading.changed_plugins(job.weights.parent):
             observer.note(line)
         if not head:
             if plan.learns == "nothing" or resolved.source_free:
