@@ -163,26 +163,6 @@ def test_a_frozen_stage_behind_one_that_trains_is_no_prefix(toy_recipe: Path) ->
     assert plan(toy_recipe, "freeze={block1=true}").phases[0].prefix == ()
 
 
-@pytest.mark.parametrize(
-    ("images", "batch", "accumulate", "batches", "steps"),
-    [
-        (80, 16, 1, 5, 5),
-        (82, 16, 1, 6, 6),
-        (81, 16, 1, 5, 5),  # a last batch of one image is left out
-        (81, 16, 2, 5, 3),
-        (96, 16, 4, 6, 2),
-        (3, 16, 1, 1, 1),
-        (1, 16, 1, 1, 1),
-        (5, 1, 1, 5, 5),
-        (5, 1, 3, 5, 2),
-        (17, 16, 1, 1, 1),
-    ],
-)
-def test_steps_of_an_epoch(images: int, batch: int, accumulate: int, batches: int, steps: int) -> None:
-    assert plans.batches_per_epoch(images, batch) == batches
-    assert plans.steps_per_epoch(images, batch, accumulate) == steps
-
-
 def test_the_plans_steps_are_those_that_are_taken(toy_recipe: Path) -> None:
     for setting in ("optimizer={name='sgd', accumulate=2}", "data.batch_size=71"):
         mine = training(toy_recipe, setting, "schedule.epochs=1")

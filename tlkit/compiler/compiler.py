@@ -18,6 +18,7 @@ from tlkit.network import freezing
 from tlkit.network.network import Network
 from tlkit.plans import adaptation_checks, arm_checks, compared_stages, head_starts, licences, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
+from tlkit.plans.batches import steps_per_epoch
 from tlkit.plans.plan import (
     Choice,
     DataFacts,
@@ -27,7 +28,6 @@ from tlkit.plans.plan import (
     Plan,
     SizePlan,
     StagePlan,
-    steps_per_epoch,
     trains_in,
 )
 from tlkit.plans.resolved import Resolved

@@ -8,7 +8,8 @@ from tlkit import tasks
 from tlkit.engine.prefix.fold import foldable
 from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
-from tlkit.plans.plan import Choice, Plan, why_no_full_group
+from tlkit.plans.batches import why_no_full_group
+from tlkit.plans.plan import Choice, Plan
 
 
 def choices(plan: Plan, network: Network, *, channels: int) -> list[Choice]:

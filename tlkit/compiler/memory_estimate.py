@@ -19,7 +19,8 @@ from tlkit.network.freezing import freeze_
 from tlkit.network.network import Network
 from tlkit.network.shapes import does_not_run
 from tlkit.plans.auxiliary import AuxHeads
-from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, batches_per_epoch, trains_in
+from tlkit.plans.batches import batches_per_epoch
+from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, trains_in
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe import augmentations
 from tlkit.recipe.maps import Partition

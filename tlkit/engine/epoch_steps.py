@@ -23,7 +23,7 @@ from tlkit.engine.step.sums import Sums
 from tlkit.errors import Diverged
 from tlkit.events import Observer
 from tlkit.network import device_memory
-from tlkit.plans.plan import batches_per_epoch
+from tlkit.plans.batches import batches_per_epoch
 from tlkit.plans.schedule import factor, ramp
 
 LOWER = "lower rates, schedule.warmup_epochs or optimizer.clip_norm may help"

@@ -22,7 +22,8 @@ from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.network.seeding import seeded
 from tlkit.network.stages import copied
-from tlkit.plans.plan import PhasePlan, Plan, batches_per_epoch
+from tlkit.plans.batches import batches_per_epoch
+from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.plugin import Backbone
 
 _TIMES = 4.0  # the lowest loss: from there on training diverges, as in fastai's range test

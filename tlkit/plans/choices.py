@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from tlkit import files, units
 from tlkit.plans import packing, precision, unlabelled
-from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan, pools_after, prefix_shape, why_images_differ
+from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan
+from tlkit.plans.prefix_output import pools_after, prefix_shape, why_images_differ
 from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedFormats, StorePlan
 from tlkit.record.kernels import ChosenKernel
 from tlkit.record.timings import STEP_TOLERANCE, TOLERANCE, EarlierChoices, Measurements, Timing, choose

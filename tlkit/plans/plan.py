@@ -10,10 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tlkit.plans import packing
 from tlkit.plans.licences import Licence
 from tlkit.plugin import Convention
-from tlkit.recipe import augmentations
 from tlkit.recipe.maps import BESIDE, HEAD
 from tlkit.recipe.recipe import Arm
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, PrefixPlan, When
@@ -404,51 +402,6 @@ class Plan:
         return next(phase for phase in self.phases if phase.first <= epoch <= phase.last)
 
 
-def prefix_shape(plan: Plan, stages: int) -> tuple[int, ...]:
-    """Return the shape of what so many leading stages give for one image, not pooled: with all maps or means that the rest needs."""
-    *earlier, last = [plan.stages[stage].output for stage in packing.needed(plan.reads or plan.compared, stages)]
-    if not plan.reads and not earlier:
-        return last
-    kept = earlier if plan.reads else [packing.mean_shape(each) for each in earlier]
-    return packing.packed([*kept, last], plan.image_size)
-
-
-def pools_after(plan: Plan, stages: int) -> bool:
-    """Whether what so many leading stages give is pooled: all of them, where nothing but the head's features is needed of them."""
-    return plan.pools and stages == plan.depth and len(packing.needed(plan.compared, stages)) == 1
-
-
-def batches_per_epoch(images: int, batch: int) -> int:
-    """Return the batches of an epoch; a last batch of one image is left out, since BatchNorm cannot learn from one."""
-    whole, rest = divmod(images, batch)
-    return whole + (rest > 1 or (rest == 1 and (whole == 0 or batch == 1)))
-
-
-def steps_per_epoch(images: int, batch: int, accumulate: int) -> int:
-    """Return the optimizer steps of an epoch; the last may take fewer batches than `accumulate`."""
-    return max(math.ceil(batches_per_epoch(images, batch) / accumulate), 1)
-
-
-def why_no_full_group(plan: Plan) -> str:
-    """Return why no accumulation group of an epoch is full, so that there is nothing to capture; empty if one is."""
-    accumulate = plan.tables.optimizer.accumulate
-    needed = plan.batch_size * accumulate
-    if not 0 < plan.images.train < needed:  # none where nothing is counted yet
-        return ""
-    batches = "a batch" if accumulate == 1 else f"{accumulate} accumulated batches"
-    return f"{batches} would be {needed} images, and there are {plan.images.train}"
-
-
 def trains_in(trains_from: int | None, epoch: int) -> bool:
     """Whether a parameter trains in an epoch, from 1."""
     return trains_from is not None and trains_from < epoch
-
-
-def why_images_differ(plan: Plan) -> str:
-    """Return why a training image never reaches the fixed prefix twice as it is; empty where it does."""
-    data = plan.tables.data
-    if augmentations.mixes(data.augment):
-        return "mixup and cutmix mix images before it"
-    if data.augment and data.augment_views is None:
-        return "augmentation changes every image in every epoch; data.augment_views = 5 would draw five views once"
-    return ""

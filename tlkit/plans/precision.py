@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tlkit import units
-from tlkit.plans.plan import Plan, why_images_differ
+from tlkit.plans.plan import Plan
+from tlkit.plans.prefix_output import why_images_differ
 from tlkit.record.formats import Precision, SharedFormats, SharedPrecision, SharedPrefix
 from tlkit.record.timings import MARGIN, STEP_TOLERANCE, TOLERANCE, Measurements, Timing, choose
 

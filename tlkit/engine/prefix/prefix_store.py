@@ -23,7 +23,8 @@ from tlkit.errors import StoreError
 from tlkit.events import Observer
 from tlkit.network import device_memory
 from tlkit.network.network import Network
-from tlkit.plans.plan import PhasePlan, Plan, prefix_shape
+from tlkit.plans.plan import PhasePlan, Plan
+from tlkit.plans.prefix_output import prefix_shape
 from tlkit.plugin import Backbone
 from tlkit.record.formats import StorePlan
 from tlkit.store import filling, row_store

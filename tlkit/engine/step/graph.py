@@ -19,7 +19,8 @@ from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step.host_reads import HostReads
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
-from tlkit.plans.plan import PhasePlan, why_no_full_group
+from tlkit.plans.batches import why_no_full_group
+from tlkit.plans.plan import PhasePlan
 
 WARM_UP = 3  # real steps before a capture, as many as torch.cuda.make_graphed_callables takes
 
