@@ -5,21 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import textwrap
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tlkit import files
-from tlkit.advice import folder_look, strategies
+from tlkit.advice import comment_lines, folder_look, strategies
+from tlkit.advice.comment_lines import one_line
 from tlkit.advice.folder_look import Look
 from tlkit.advice.strategies import FEW, MANY, SCRATCH, Likeness, Strategy
 from tlkit.errors import DataError, DataMissing, TlkitError
 from tlkit.plugin import Backbone, registry
 
 _FEW = 8  # images a class below which no fine-tuning is proposed
-_WIDTH = 122  # characters of a comment line, after "# "
 _SPLITS = re.compile(r"data\.options\.splits = (\{.*?\})")
 _MASKS = {"images", "masks"}  # sub-folders of pictures for heads of masks
 _ARMS = """
@@ -132,7 +131,7 @@ def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) ->
         question = "Which is better for these images: a new last layer on a trained network, training all of it, or training from scratch?"
     taken = "; validation images are taken from train"
     note = (
-        f"# Its folder {_one_line(seen.test_from)} is the test set here{taken}.\n"
+        f"# Its folder {one_line(seen.test_from)} is the test set here{taken}.\n"
         if seen.test_from not in ("", "test") and "validation" not in seen.images.splits
         else ""
     )
@@ -144,17 +143,17 @@ def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) ->
         else ""
     )
     classes = (
-        f"The smallest class is {_one_line(least_name)} with {least:,} training images, the largest {_one_line(most_name)} with {most:,}."
+        f"The smallest class is {one_line(least_name)} with {least:,} training images, the largest {one_line(most_name)} with {most:,}."
         if least < most
         else f"Each class has {least:,} training images."
     )
     return f"""\
 # {question if strategy is None else strategy.question}
 #
-#   tlkit plan {_one_line(shlex.quote(str(path)))}
-#   tlkit apply {_one_line(shlex.quote(str(path)))}
+#   tlkit plan {one_line(shlex.quote(str(path)))}
+#   tlkit apply {one_line(shlex.quote(str(path)))}
 #
-# Seen in {_one_line(folder)}: {len(seen.images.classes)} classes, {splits} images.
+# Seen in {one_line(folder)}: {len(seen.images.classes)} classes, {splits} images.
 # {classes}
 # Their short side is {seen.short_side} pixels (median of a sample).
 {_remarks(seen)}{note}{warn}{few + random if strategy is None else _why(strategy, least)}"""
@@ -162,8 +161,7 @@ def _heading(folder: Path, seen: Look, path: Path, strategy: Strategy | None) ->
 
 def _remarks(seen: Look) -> str:
     """Return comment lines about files that are not used or cannot be read."""
-    lines = (line for text in seen.warnings for line in textwrap.wrap(_one_line(text), _WIDTH, break_on_hyphens=False))
-    return "".join(f"# {line}\n" for line in lines)
+    return "".join(f"{line}\n" for text in seen.warnings for line in comment_lines.of(text))
 
 
 def _why(strategy: Strategy, least: int) -> str:
@@ -174,7 +172,7 @@ def _why(strategy: Strategy, least: int) -> str:
         f"Why: with {least:,} training images in its smallest class this folder has {strategy.amount} images a class ({bounds}), and "
         f"--{strategy.likeness} says that they are {like} the everyday photographs that the network was trained on. {strategy.why}"
     )
-    return "".join(f"# {line}\n" for line in textwrap.wrap(text, _WIDTH, break_on_hyphens=False))
+    return "".join(f"{line}\n" for line in comment_lines.of(text))
 
 
 def _head(embed: str) -> str:
@@ -291,8 +289,3 @@ def _quoted(text: str) -> str:
     import json
 
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON takes as it is, and TOML does not
-
-
-def _one_line(text: object) -> str:
-    """Return text for a TOML comment, with characters that TOML or UTF-8 forbids escaped."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: repr(found[0])[1:-1], str(text))
