@@ -64,7 +64,7 @@ def shown(scores: Mapping[str, float], by: str) -> str:
     if by == USUAL:
         return f"{scores[by]:.1%}"
     labels = tasks.metric_labels()
-    label = labels[by].label if by in labels else by
+    label = tasks.metric_label(by)
     if value is None:
         return f"{label} not defined"
     return f"{label} {value:.1%}" if by in labels and labels[by].percent else f"{label} {value:.3f}"

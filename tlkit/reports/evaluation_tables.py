@@ -53,7 +53,7 @@ def metrics(values: Mapping[str, float]) -> list[tuple[str, str]]:
     labels, rows = tasks.metric_labels(), []
     for name, value in values.items():
         percent = name == "accuracy" or (name in labels and labels[name].percent)
-        rows.append((labels[name].label if name in labels else name, f"{value:.1%}" if percent else f"{value:.3f}"))
+        rows.append((tasks.metric_label(name), f"{value:.1%}" if percent else f"{value:.3f}"))
     return rows
 
 

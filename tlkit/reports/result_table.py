@@ -34,7 +34,7 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     """Return a recipe's result.json for a terminal, the best arm by validation first; a column in which no arm has anything is left out."""
     every = [run for record in summary["arms"].values() for run in run_folder.runs_of(record)]
     by = selection.shared(run.get("select_by", selection.USUAL) for run in every)
-    metric = "" if by == selection.USUAL else _label(by)
+    metric = "" if by == selection.USUAL else tasks.metric_label(by)
     epoch = selection.epoch_in_words(by, validated=not every or any(run["validation"] for run in every), label=metric)
     ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1], by))
     combined = summary.get("ensembles", ())
@@ -233,11 +233,6 @@ def _rank(record: Mapping[str, Any], by: str) -> float:
     scores = [selection.decisive(run["validation"], run.get("target"), by) for run in run_folder.runs_of(record)]
     known = [selection.worth(each, by)[0] for each in scores if each]
     return sum(known) / len(known) if known else -math.inf
-
-
-def _label(metric: str) -> str:
-    labels = tasks.metric_labels()
-    return labels[metric].label if metric in labels else metric
 
 
 def _validated(record: Mapping[str, Any]) -> list[float]:

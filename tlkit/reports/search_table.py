@@ -77,7 +77,7 @@ class _Trials:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         search, keys = self.search, [each.key for each in self.search.space]
-        score, rows = f"validation {label(search.metric)}", search.ranked()[:SHOWN]
+        score, rows = f"validation {tasks.metric_label(search.metric)}", search.ranked()[:SHOWN]
         wide = _table("trial", score, *keys, "epochs", "seconds", "status", right=(0, 1))
         narrow = _table("trial", "validation", "status", "values", right=(0, 1, 2))
         for trial in rows:
@@ -93,7 +93,7 @@ def title(search: SearchRecord) -> str:
     """Return what the table of trials shows."""
     count, shown_ = len(search.trials), min(SHOWN, len(search.trials))
     which = f"the best {shown_} of {count} trials" if shown_ < count else f"{count} trials"
-    return f"{which} of arm {search.arm}, seed {search.seed}, by validation {label(search.metric)}"
+    return f"{which} of arm {search.arm}, seed {search.seed}, by validation {tasks.metric_label(search.metric)}"
 
 
 def cells(trial: TrialRecord, search: SearchRecord, keys: list[str]) -> tuple[str, ...]:
@@ -121,12 +121,6 @@ def outcome(search: SearchRecord) -> list[tuple[str, str]]:
         lines.append(("best", f"{search.best_arm}: {', '.join(f'{key} = {shown(value)}' for key, value in values.items())}"))
     failed = [each for each in search.trials if each.status == "failed" and each.same_as is None]
     return lines + [("failed", f"trial {each.number}: {each.error}") for each in failed]
-
-
-def label(metric: str) -> str:
-    """Return a metric's name for people."""
-    known = tasks.metric_labels()
-    return known[metric].label if metric in known else metric
 
 
 def _table(*names: str, right: tuple[int, ...] = ()) -> Table:

@@ -4,7 +4,19 @@ Nothing outside this package asks which task it is: a head names its task, and `
 inside functions only.
 """
 
-from tlkit.tasks.kinds import KINDS, get, metric_labels, understanding
+from tlkit.tasks.kinds import KINDS, get, metric_label, metric_labels, understanding
 from tlkit.tasks.task import Metric, Predictions, Sampled, Shown, Targets, Task
 
-__all__ = ["KINDS", "Metric", "Predictions", "Sampled", "Shown", "Targets", "Task", "get", "metric_labels", "understanding"]
+__all__ = [
+    "KINDS",
+    "Metric",
+    "Predictions",
+    "Sampled",
+    "Shown",
+    "Targets",
+    "Task",
+    "get",
+    "metric_label",
+    "metric_labels",
+    "understanding",
+]

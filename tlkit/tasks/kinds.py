@@ -31,6 +31,12 @@ def understanding(targets: object) -> list[Task]:
     return [task for task in KINDS.values() if task.targets.holds(targets)]
 
 
+def metric_label(name: str) -> str:
+    """Return a metric's name for people; a name that no task has as it is."""
+    labels = metric_labels()
+    return labels[name].label if name in labels else name
+
+
 def metric_labels() -> dict[str, Metric]:
     """Return how the metrics of all tasks are shown, those in percent first."""
     every = {name: metric for task in KINDS.values() for name, metric in task.metrics.items()}

@@ -61,8 +61,12 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
         baseline: Name of the arm that the others are compared with; "" for none.
     """
     split = arms[0].first.split
-    more = [tasks.metric_labels()[name].label for name in _more(arms)]
-    leading = [f"{split} {_label(by)}", f"95 % interval of {_label(by)}"] if (by := metric(arms)) != selection.USUAL else []
+    more = [tasks.metric_label(name) for name in _more(arms)]
+    leading = (
+        [f"{split} {tasks.metric_label(by)}", f"95 % interval of {tasks.metric_label(by)}"]
+        if (by := metric(arms)) != selection.USUAL
+        else []
+    )
     return [
         "runs", *leading, f"{split} accuracy", "95 % interval", "interval by",
         *([f"{target} accuracy, the target", "its 95 % interval"] if (target := _target(arms)) else []),
@@ -200,7 +204,7 @@ def _leading(arm: ShownArm, by: str) -> str:
     if by == selection.USUAL:
         return ""
     text, range_ = _mean(arm, by)
-    return f"{_label(by)} {text or 'not defined'}{f' (95 % interval {range_})' if range_ else ''} and "
+    return f"{tasks.metric_label(by)} {text or 'not defined'}{f' (95 % interval {range_})' if range_ else ''} and "
 
 
 def _mean(arm: ShownArm, by: str) -> tuple[str, str]:
@@ -210,10 +214,6 @@ def _mean(arm: ShownArm, by: str) -> tuple[str, str]:
     text = _shown(mean, percent=percent) if np.isfinite(mean) else ""
     ends = () if interval is None else (interval.low, interval.high)
     return text, " to ".join(_shown(end, percent=percent) for end in ends)
-
-
-def _label(by: str) -> str:
-    return tasks.metric_labels()[by].label
 
 
 def _target(arms: Sequence[ShownArm]) -> str:

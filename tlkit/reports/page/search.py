@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tlkit import tasks
 from tlkit.recipe.messages import shown
 from tlkit.recipe.search import same
 from tlkit.record import results, selection
@@ -61,7 +62,7 @@ def _shown(search: SearchRecord, number: int) -> ShownSearch:
     drawn = [importance(search, number), parallel(search, number)]
     return ShownSearch(
         search_table.title(search),
-        ["trial", f"validation {search_table.label(search.metric)}", *keys, "epochs", "seconds", "status"],
+        ["trial", f"validation {tasks.metric_label(search.metric)}", *keys, "epochs", "seconds", "status"],
         [search_table.cells(each, search, keys) for each in search.ranked()[: search_table.SHOWN]],
         [f"{kind}: {text}" for kind, text in search_table.outcome(search)],
         [chart for chart in drawn if chart is not None],
@@ -101,7 +102,7 @@ def parallel(search: SearchRecord, number: int) -> Chart | None:
     trials = [each for each in search.ranked() if each.value is not None and each.same_as is None][:_MOST]
     if len(trials) < 2:
         return None
-    label = f"validation {search_table.label(search.metric)}"
+    label = f"validation {tasks.metric_label(search.metric)}"
     values = [each.value for each in trials if each.value is not None]
     low, high = min(values), max(values)
     data = [_line(trial, search, rank / (len(trials) - 1), (low, high)) for rank, trial in enumerate(reversed(trials))]
