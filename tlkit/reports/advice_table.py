@@ -11,6 +11,7 @@ from rich.text import Text
 from tlkit import units
 from tlkit.record.advice import Advice, Candidate, Trial
 from tlkit.record.domain_advice import DomainAdvice
+from tlkit.reports import plain_table
 
 
 def advice(found: Advice) -> RenderableType:
@@ -49,7 +50,9 @@ def _lines(found: Advice) -> Sequence[str]:
 
 def _candidates(found: Sequence[Candidate], unit: str) -> Table:
     scores = list(dict.fromkeys(name for each in found for name in each.scores))
-    table = _table("network", "input", "ImageNet", unit, "neighbours", "stage", "fit", "own classifier", "ms an image", *scores)
+    table = plain_table.of(
+        "network", "input", "ImageNet", unit, "neighbours", "stage", "fit", "own classifier", "ms an image", *scores, gap=3
+    )
     for each in found:
         if not each.stages:
             table.add_row(
@@ -67,7 +70,7 @@ def _candidates(found: Sequence[Candidate], unit: str) -> Table:
 
 
 def _stages(each: Candidate, unit: str) -> Table:
-    table = _table("stage", unit, "neighbours", "BatchNorm distance")
+    table = plain_table.of("stage", unit, "neighbours", "BatchNorm distance", gap=3)
     for stage in each.stages:
         drift = "" if stage.drift is None else f"{stage.drift:.3f}"
         table.add_row(Text(stage.name), f"{stage.accuracy:.1%} +- {100 * stage.error:.1f}", f"{stage.neighbours:.1%}", drift)
@@ -75,7 +78,7 @@ def _stages(each: Candidate, unit: str) -> Table:
 
 
 def _trials(found: Sequence[Trial]) -> Table:
-    table = _table("way", "images", "epochs", "validation", "of", "seconds", "")
+    table = plain_table.of("way", "images", "epochs", "validation", "of", "seconds", "", gap=3)
     for each in found:
         table.add_row(
             Text(each.name), f"{each.images:,}", _epochs(each), f"{each.accuracy:.1%}", f"{each.judged:,}", f"{each.seconds:.1f}",
@@ -86,10 +89,10 @@ def _trials(found: Sequence[Trial]) -> Table:
 
 def _domains(found: DomainAdvice) -> list[RenderableType]:
     """Return how far apart two domains are, and what each way to use them comes to."""
-    apart = _table("stage", "proxy A-distance", "MMD", "covariance")
+    apart = plain_table.of("stage", "proxy A-distance", "MMD", "covariance", gap=3)
     for stage, each in found.distances.items():
         apart.add_row(Text(stage), f"{each['proxy_a']:.2f}", f"{each['mmd']:.3f}", f"{each['covariance']:.3g}")
-    ways = _table("way", "accuracy on the target", "above its labels alone", "")
+    ways = plain_table.of("way", "accuracy on the target", "above its labels alone", "", gap=3)
     for way in found.compared:
         if way.accuracy is None:
             ways.add_row(Text(way.name), "", "", Text(f"not tried: {way.why_not}"))
@@ -112,7 +115,3 @@ def _epochs(each: Trial) -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}%"
-
-
-def _table(*names: str) -> Table:
-    return Table(*names, box=None, pad_edge=False, padding=(0, 3, 0, 0))

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlkit import tasks, units
+from tlkit.reports import plain_table
 
 _PER_CLASS = ("images", "pixels", "precision", "recall", "f1", "dice", "iou", "auroc")  # those that a task has
 
@@ -58,7 +59,7 @@ def metrics(values: Mapping[str, float]) -> list[tuple[str, str]]:
 
 
 def _classes(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table.of()
     table.add_column("class", overflow="fold")
     columns = [name for name in _PER_CLASS if any(name in values for values in per_class.values())]
     for name in columns:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from tlkit import units
 from tlkit.errors import first_few
 from tlkit.record.findings import Findings, Image, Pair
+from tlkit.reports import plain_table
 
 _SHOWN = 20  # rows of a table; --json has more
 _CLASSES = 30  # of more the smallest and the largest are shown
@@ -85,7 +85,7 @@ def _pair(pair: Pair) -> tuple[str, ...]:
 
 
 def _classes(found: Findings) -> RenderableType:
-    table = _table("class", *found.parts)
+    table = plain_table.of("class", *found.parts, gap=3)
     rows = sorted(found.classes.items(), key=lambda item: -sum(item[1].values()))
     shown = rows if len(rows) <= _CLASSES else [*rows[: _CLASSES // 2], *rows[-(_CLASSES // 2) :]]
     for place, (name, counts) in enumerate(shown):
@@ -104,11 +104,7 @@ def _section(
     if not count:
         return [Text(f"{title}: none")]
     more = f", the first {_SHOWN} of them" if count > _SHOWN else ""
-    table = _table(*names)
+    table = plain_table.of(*names, gap=3)
     for row in rows[:_SHOWN]:
         table.add_row(*map(Text, row))
     return [Text(f"\n{title}: {count:,}{more}", style="bold"), table]
-
-
-def _table(*names: str) -> Table:
-    return Table(*names, box=None, pad_edge=False, padding=(0, 3, 0, 0))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from tlkit import units
 from tlkit.record.census import Census
+from tlkit.reports import plain_table
 
 _PARTS = {"forward": "forward", "input": "gradient of the input", "weight": "gradient of the weight"}
 
@@ -20,7 +20,7 @@ def census(found: Census, *, rows: int) -> RenderableType:
     """
     title = f"{found.network}, {found.images} images of {units.pixels(found.image_size)}, {found.compute_format}, "
     title += f"{found.threads} thread{'' if found.threads == 1 else 's'}: a step takes {found.step_seconds * 1e3:,.0f} ms"
-    table = Table("convolution", "computed", box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    table = plain_table.of("convolution", "computed", title=title)
     for name in ("calls", "ms", "of the step", "kernel", "ms with it", "GFLOP/s", "below the best"):
         table.add_column(name, justify="left" if name == "kernel" else "right", no_wrap=True)
     ordered = sorted(found.rows, key=found.share, reverse=True)

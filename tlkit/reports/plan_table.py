@@ -12,6 +12,7 @@ from tlkit import units
 from tlkit.plans.plan import Plan
 from tlkit.recipe.map_tables import AUTO
 from tlkit.recipe.tables import FieldOfView
+from tlkit.reports import plain_table
 
 # A stage's column "training", by `StagePlan.trains`; other words, "from epoch 4", are shown as they are.
 _TRAINING = {"never": "frozen", "always": "all epochs"}
@@ -133,7 +134,7 @@ def _remarks(shown: Plan) -> list[Text]:
 
 def _stages(shown: Plan, *, head: bool = True, rates: bool = True) -> Table:
     """The stages; `head` says whether the size of the head is known, `rates` whether the rates are."""
-    table = Table("stage", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table.of("stage")
     for name in ("parameters", "trainable", "training", "lr group", "peak lr", "GFLOPs", "output"):
         table.add_column(name, justify="left" if name in ("training", "lr group") else "right", no_wrap=True)
     for row in shown.stages:
@@ -165,9 +166,7 @@ def rate_text(rate: float | None) -> str:
 
 def _phases(shown: Plan) -> Table:
     size = ["images"] if shown.sizes else []
-    table = Table(
-        "phase", "epochs", *size, "steps", "fixed prefix", "trainable", "why", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = plain_table.of("phase", "epochs", *size, "steps", "fixed prefix", "trainable", "why")
     for number, phase in enumerate(shown.phases, start=1):
         prefix = f"{phase.prefix[0]} .. {phase.prefix[-1]}" if len(phase.prefix) > 1 else "".join(phase.prefix) or "none"
         epochs = str(phase.first) if phase.first == phase.last else f"{phase.first} to {phase.last}"

@@ -16,6 +16,7 @@ from rich.text import Text
 from tlkit.plugin import Adapter, Backbone, Convention, Dataset, Download, Executor, Family, Logger
 from tlkit.plugin.kinds import AnyPlugin, Kind
 from tlkit.plugin.registry import Entry
+from tlkit.reports import plain_table
 
 _OURS = ("tlkit", "tlkit-dlib-face", "tlkit-efficientnet-lite")
 
@@ -45,7 +46,7 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 def recipes(questions: Mapping[str, str]) -> Table:
     """Return the recipes that tlkit ships, each with the question that it answers."""
-    table = Table("recipe", "question", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table.of("recipe", "question")
     for name, question in questions.items():
         table.add_row(name, Text(question))
     return table
@@ -158,7 +159,7 @@ def _table(name: str, entry: Entry, summary: str) -> Table:
 def _options(place: str, model: type[BaseModel] | None) -> list[RenderableType]:
     if model is None:
         return []
-    table = Table(f"[{place}]", "default", "meaning", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = plain_table.of(f"[{place}]", "default", "meaning", gap=3)
     said = _attributes(model)
     for name, field in model.model_fields.items():
         if field.exclude:  # a recipe gives it in another table

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from tlkit.recipe.messages import dotted
 from tlkit.record.range_tests import RangeTest
+from tlkit.reports import plain_table
 
 
 def tests(shown: Sequence[RangeTest]) -> RenderableType:
     """Return range tests for a terminal: what each suggests, and the keys that it would set."""
-    table = Table("arm", "moved", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table.of("arm", "moved")
     for name in ("steps", "lowest loss at", "steepest", "valley"):
         table.add_column(name, justify="right", no_wrap=True)
     for test in shown:

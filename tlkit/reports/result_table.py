@@ -14,7 +14,7 @@ from rich.text import Text
 from tlkit import tasks, units
 from tlkit.errors import first_few
 from tlkit.record import domains, run_folder, selection
-from tlkit.reports import differences, domain_rows, ensemble_rows
+from tlkit.reports import differences, domain_rows, ensemble_rows, plain_table
 
 _COLUMNS = (
     "arm", "seeds", "folds", "accuracy", "loss", "difference", "train accuracy", "gap (points)", "val accuracy", "epoch", "trainable",
@@ -94,7 +94,7 @@ class _Rows:
             yield self._table(["arm", *second])
 
     def _table(self, columns: Sequence[str]) -> Table:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table = plain_table.of()
         for name in columns:  # in a narrow terminal those without a least width give way
             widest = max((len(row[name]) for row in self.rows), default=0)
             least = {"arm": min(widest, _ARM), "accuracy": widest, "loss": widest}.get(name)

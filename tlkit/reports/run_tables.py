@@ -7,20 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from tlkit import units
 from tlkit.record import run_folder
 from tlkit.record.run_differences import RunDifferences, StageChange, Values
 from tlkit.record.run_list import ListedRun
+from tlkit.reports import plain_table
 
 _DIGEST = 64  # characters of a sha256, of which a table shows the first 8
 
 
 def runs(folder: Path, listed: Sequence[ListedRun]) -> RenderableType:
     """Return every run with its recipe, arm, seed, status, accuracy, age and size, and the keys in which runs of an arm differ."""
-    table = _table("recipe", "run", "status")
+    table = plain_table.of("recipe", "run", "status", gap=3)
     for name in ("test", "validation", "age", "size"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("differs in")
@@ -54,7 +54,7 @@ def differences(found: RunDifferences) -> RenderableType:
     ]
     if found.note:
         return Group(*parts, Text(f"weights: {found.note}."))
-    table = _table("weights", "change", "parameters", "in one run alone")
+    table = plain_table.of("weights", "change", "parameters", "in one run alone", gap=3)
     for stage in found.weights:
         table.add_row(stage.stage, change(stage), f"{stage.parameters:,}", Text(", ".join(stage.only_one)))
     return Group(*parts, table, Text("change: |second - first| / |first|, Euclidean over a stage's parameters.", style="dim"))
@@ -80,7 +80,7 @@ def value(given: object) -> str:
 def _section(title: str, found: Mapping[str, Values], first: str, second: str, *, same: str) -> Iterable[RenderableType]:
     if not found:
         return [Text(f"{title}: {same}"), Text()]
-    table = _table(title, first, second)
+    table = plain_table.of(title, first, second, gap=3)
     for key, (before, after) in found.items():
         table.add_row(Text(key), Text(value(before)), Text(value(after), style="" if before == after else "bold"))
     return [table, Text()]
@@ -96,7 +96,3 @@ def _age(seconds: float) -> str:
             count = int(seconds // length)
             return f"{count} {name}{'' if count == 1 else 's'}"
     return "now"
-
-
-def _table(*names: str) -> Table:
-    return Table(*names, box=None, pad_edge=False, padding=(0, 3, 0, 0))

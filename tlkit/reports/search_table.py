@@ -15,6 +15,7 @@ from tlkit.plans.search_plan import SearchPlan, said
 from tlkit.recipe.messages import shown
 from tlkit.record import selection
 from tlkit.record.search_record import SearchRecord, TrialRecord
+from tlkit.reports import plain_table
 
 SHOWN = 10  # trials in a table
 _ENDLESS = 10_000  # columns, more than a table of trials has
@@ -124,7 +125,7 @@ def outcome(search: SearchRecord) -> list[tuple[str, str]]:
 
 
 def _table(*names: str, right: tuple[int, ...] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table.of()
     for place, name in enumerate(names):
         table.add_column(name, justify="right" if place in right else "left", no_wrap=place in right, overflow="fold")
     return table

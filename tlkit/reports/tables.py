@@ -12,12 +12,13 @@ from rich.text import Text
 from tlkit import units
 from tlkit.errors import option
 from tlkit.events import Epoch
+from tlkit.reports import plain_table
 from tlkit.store.cache import Listed
 
 
 def epochs(shown: Sequence[Epoch]) -> Table:
     """Return a training run's epochs: loss and accuracy on training and validation images, and which is the best."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table.of()
     for name in ("epoch", "loss", "accuracy", "val loss", "val accuracy", "seconds", ""):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     best = max((epoch.epoch for epoch in shown if epoch.best), default=0)
@@ -33,7 +34,7 @@ def epochs(shown: Sequence[Epoch]) -> Table:
 
 def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Table:
     """Return images with their most probable classes."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = plain_table.of(gap=3)
     table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
     table.add_column("probability", justify="right", no_wrap=True)
@@ -47,7 +48,7 @@ def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Tabl
 
 def objects(rows: Iterable[tuple[str, Sequence[tuple[str, int]]]]) -> Table:
     """Return images with the classes of the objects in them."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = plain_table.of(gap=3)
     table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
     table.add_column("objects", justify="right", no_wrap=True)
@@ -59,7 +60,7 @@ def objects(rows: Iterable[tuple[str, Sequence[tuple[str, int]]]]) -> Table:
 
 def neighbours(rows: Iterable[tuple[str, str, float]]) -> Table:
     """Return training images with their class and their similarity to an image."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = plain_table.of(gap=3)
     table.add_column("training image", overflow="fold")
     table.add_column("class", overflow="fold")
     table.add_column("similarity", justify="right", no_wrap=True)
@@ -75,7 +76,7 @@ _TOLD = ("content", "backbone", "stages", "form", "weights", "picture size", "si
 
 def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], limit: int) -> RenderableType:
     """Return the contents of the cache, last used first, its size and its limit."""
-    table = Table("content", "made from", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table = plain_table.of("content", "made from", gap=3)
     for name in ("rows", "size", "last used"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in entries[:_MOST_ENTRIES]:

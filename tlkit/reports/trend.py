@@ -16,7 +16,7 @@ from rich.text import Text
 from tlkit import files
 from tlkit.record import benchmarks
 from tlkit.record.benchmarks import Record, Verdict
-from tlkit.reports import svg
+from tlkit.reports import plain_table, svg
 
 _COLUMNS = 3  # panels side by side
 _LABELS = 6  # dates below a panel
@@ -30,7 +30,7 @@ def table(machine: str, records: Sequence[Record]) -> Table:
         records: In any order.
     """
     title = f"{machine}: ratio is the speed relative to a plain PyTorch loop, timed in alternation"
-    shown = Table("recipe", title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown = plain_table.of("recipe", title=title)
     for name in ("arm", "mode", "date", "commit"):
         shown.add_column(name, no_wrap=True)
     for name in ("images/s", "ratio", "spread", "change", "epoch", "memory"):
