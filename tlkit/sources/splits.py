@@ -152,6 +152,11 @@ def assign_groups(held: GroupCounts, wanted: NDArray[Any], order: Indices) -> ND
     return part_of
 
 
+def drawn(images: Indices, label: int, seed: int) -> Indices:
+    """Return images of a class in the order in which a seed draws them."""
+    return np.random.Generator(np.random.Philox(key=[seed, label])).permutation(images)
+
+
 def _by_fraction(counts: Counts, classes: Sequence[str], fractions: Sequence[float]) -> NDArray[np.int64]:
     """Return the number of images (3, classes) of train, validation and test; each wanted part gets at least one."""
     needed = sum(fraction > 0 for fraction in fractions)
@@ -196,7 +201,7 @@ def _deal(labels: NDArray[np.int64], wanted: NDArray[np.int64], seed: int, *, co
     """Assign the images of each class to the parts."""
     parts: list[list[Indices]] = [[], [], []]
     for label in range(wanted.shape[1]):
-        order = np.random.Generator(np.random.Philox(key=[seed, label])).permutation(np.flatnonzero(labels == label))
+        order = drawn(np.flatnonzero(labels == label), label, seed)
         train, held, _ = wanted[:, label]
         if not counted:
             order = np.roll(order, -held)
@@ -231,7 +236,7 @@ def _first(labels: NDArray[np.int64], chosen: Indices, wanted: Counts, seed: int
     kept = []
     for label, count in enumerate(wanted):
         mine = chosen[labels[chosen] == label]
-        kept.append(np.random.Generator(np.random.Philox(key=[seed, label])).permutation(mine)[:count])
+        kept.append(drawn(mine, label, seed)[:count])
     return np.sort(np.concatenate(kept))
 
 

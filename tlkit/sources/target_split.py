@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit.errors import DataError
-from tlkit.sources.splits import Indices
+from tlkit.sources.splits import Indices, drawn
 
 
 def first_of_each(labels: NDArray[np.int64], classes: Sequence[str], count: int, *, seed: int, where: str) -> Indices:
@@ -34,8 +34,5 @@ def first_of_each(labels: NDArray[np.int64], classes: Sequence[str], count: int,
         raise DataError(
             f"{where}: is {count}, and class {name} has {there} image{'' if there == 1 else 's'} there.", "fewer of each class"
         )
-    chosen = [
-        np.random.Generator(np.random.Philox(key=[seed, label])).permutation(np.flatnonzero(labels == label))[:count]
-        for label in range(len(classes))
-    ]
+    chosen = [drawn(np.flatnonzero(labels == label), label, seed)[:count] for label in range(len(classes))]
     return np.sort(np.concatenate(chosen))
