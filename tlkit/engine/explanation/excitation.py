@@ -135,7 +135,7 @@ def _radius(
     height, width = mass.shape[1:]
     found = []
     for each, place in zip(mass, places, strict=True):
-        y, x_ = ((place // size[1] + 0.5) / size[0], (place % size[1] + 0.5) / size[1])
+        y, x_ = _centre(place, size)
         away_y = np.abs((np.arange(height) + 0.5) / height - y)[:, None]
         away_x = np.abs((np.arange(width) + 0.5) / width - x_)[None, :]
         away = np.maximum(away_y, away_x).ravel()
@@ -151,6 +151,11 @@ def _radius(
 
 def _box(place: int, size: tuple[int, int], radius: tuple[float, float]) -> Box:
     """Return the box around a place of the map, moved into the image."""
-    y, x = (place // size[1] + 0.5) / size[0], (place % size[1] + 0.5) / size[1]
+    y, x = _centre(place, size)
     top, left = (min(max(centre - half, 0.0), 1 - 2 * half) for centre, half in ((y, radius[0]), (x, radius[1])))
     return Box(top, left, 2 * radius[0], 2 * radius[1])
+
+
+def _centre(place: int, size: tuple[int, int]) -> tuple[float, float]:
+    """Return where the centre of a place of the map lies in the image, in parts of its height and width."""
+    return (place // size[1] + 0.5) / size[0], (place % size[1] + 0.5) / size[1]
