@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from tlkit.errors import RunFolderError
 from tlkit.plans import resolve, search_plan
 from tlkit.plans.search_plan import SearchPlan
-from tlkit.search.study import Asked, Pruning, Study, trials_before
+from tlkit.search.pruning import Pruning
+from tlkit.search.study import Asked, Study, trials_before
 from tlkit.sources.places import Places
 
 SPACE = """

@@ -9,7 +9,8 @@ from typing import Any
 
 from tlkit.plans import resolve, search_plan
 from tlkit.run import remote_worker
-from tlkit.search.study import Asked, Pruning, trials_before
+from tlkit.search.pruning import Pruning
+from tlkit.search.study import Asked, trials_before
 from tlkit.sources.places import Places
 
 

@@ -11,11 +11,10 @@ import hashlib
 import math
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
@@ -26,6 +25,8 @@ from tlkit.errors import RunFolderError, reason
 from tlkit.plans.search_plan import SearchPlan
 from tlkit.recipe import search_space
 from tlkit.recipe.search_space import Parameter
+from tlkit.search import optuna_studies
+from tlkit.search.pruning import Pruning
 
 _CMA = "cma:"  # begins the names of what Optuna's CMA-ES keeps beside a trial: a pickle, so it is never read from a file
 _DIGITS = 4  # significant digits of a number from an endless range: a recipe in which it is written stays readable
@@ -62,11 +63,11 @@ class Study:
     def __init__(self, journal: Path, name: str, plan: SearchPlan) -> None:
         self._plan, self._name = plan, name
         _end_last_line(journal)
-        with _quiet():
+        with optuna_studies.quiet():
             try:
                 storage = JournalStorage(JournalFileBackend(str(journal)))
                 self._kept = optuna.create_study(
-                    storage=storage, study_name=name, direction=_direction(plan), load_if_exists=True
+                    storage=storage, study_name=name, direction=optuna_studies.direction(plan), load_if_exists=True
                 )
             except (ValueError, KeyError, TypeError) as error:
                 raise RunFolderError(
@@ -85,7 +86,7 @@ class Study:
     def ask(self) -> list[Asked]:
         """Begin the next trials, which begin together; none where a grid has no other. Those that ended before a kill are not among them."""
         found = []
-        with _quiet():
+        with optuna_studies.quiet():
             first = len(self._live.trials)
             for number in range(first, min(first + self._plan.at_once, max(self._plan.trials, first + 1))):
                 only: Mapping[str, Any] | None = self._plan.written if number == 0 else None
@@ -117,7 +118,7 @@ class Study:
         Raises:
             OSError: the journal cannot be written.
         """
-        with _quiet():
+        with optuna_studies.quiet():
             known = self._pruning[number].trial
             ended = self._end(
                 number,
@@ -136,14 +137,14 @@ class Study:
         done = [each for each in self.trials if each.state is TrialState.COMPLETE and each.value is not None]
         if len({each.value for each in done}) < 2:
             return {}
-        with _quiet(), contextlib.suppress(ValueError, RuntimeError):
+        with optuna_studies.quiet(), contextlib.suppress(ValueError, RuntimeError):
             evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._plan.seed)
             found = optuna.importance.get_param_importances(self._kept, evaluator=evaluator)
             return {key: share for key, share in found.items() if math.isfinite(share)}
         return {}
 
     def _copied(self) -> optuna.Study:
-        study = _empty(self._name, self._plan)
+        study = optuna_studies.empty(self._name, self._plan)
         study.add_trials(self.trials[: self._whole])
         return study
 
@@ -154,7 +155,7 @@ class Study:
 
     def _replayed(self) -> optuna.Study:
         """Return a study in which CMA-ES is as it was after the last trial: every trial is asked for and told again."""
-        self._live = _empty(self._name, self._plan)
+        self._live = optuna_studies.empty(self._name, self._plan)
         for first in range(0, self._whole, self._plan.at_once):
             for kept in self.trials[first : first + self._plan.at_once]:
                 number = kept.number
@@ -201,49 +202,11 @@ def trials_before(journal: str, name: str, first: int) -> Sequence[FrozenTrial]:
     """Return the trials of a journal, which is given as text, before one."""
     if not first:
         return ()
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, optuna_studies.quiet():
         copy = Path(folder) / "journal"
         copy.write_text(journal, encoding="utf-8")
         study = optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(copy))))
         return study.get_trials()[:first]
-
-
-class Pruning:
-    """Whether one trial is pruned, by those that ended before it began.
-
-    Args:
-        name: Of the study: Hyperband's brackets depend on it.
-        plan: What is searched.
-        before: Trials that ended before this one began.
-        number: Of the trial.
-    """
-
-    def __init__(self, name: str, plan: SearchPlan, before: Sequence[FrozenTrial], number: int) -> None:
-        self._metric = plan.metric
-        with _quiet():
-            study = _empty(name, plan)
-            study.add_trials(before)
-            trials = [study.ask() for _ in range(len(before), number + 1)]  # the others begin with it and report nothing
-            self._trial = trials[-1]
-
-    @property
-    def trial(self) -> FrozenTrial:
-        """The trial with what was reported of it."""
-        return self._trial.study.get_trials(deepcopy=False)[self._trial.number]
-
-    def behind(self, lines: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether the trial is pruned, by the lines of metrics.jsonl so far."""
-        with _quiet():
-            return _reported(self._trial, lines, self._metric)
-
-
-def _empty(name: str, plan: SearchPlan) -> optuna.Study:
-    """Return a study in memory."""
-    return optuna.create_study(study_name=name, direction=_direction(plan), pruner=_pruner(plan))
-
-
-def _direction(plan: SearchPlan) -> Literal["minimize", "maximize"]:
-    return "minimize" if plan.metric == "loss" else "maximize"
 
 
 def _drawn(trial: optuna.Trial, each: Parameter) -> Any:
@@ -256,19 +219,6 @@ def _drawn(trial: optuna.Trial, each: Parameter) -> Any:
     return min(max(float(f"{number:.{_DIGITS}g}"), each.low), each.high)
 
 
-def _reported(trial: optuna.Trial, lines: Sequence[Mapping[str, Any]], metric: str) -> bool:
-    """Report the epochs that are not reported yet; return whether the trial is pruned after one of them."""
-    pruned = False
-    for line in lines:
-        scores = line["validation"] or {}
-        if metric in scores and math.isfinite(scores[metric]):
-            known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-            if line["epoch"] not in known:
-                trial.report(scores[metric], line["epoch"])
-                pruned = trial.should_prune()
-    return pruned
-
-
 def _sampler(plan: SearchPlan, number: int) -> optuna.samplers.BaseSampler:
     """Return the sampler of one trial, whose random numbers follow from the seed and the trial's number."""
     seed = int.from_bytes(hashlib.sha256(f"{plan.seed} {number}".encode()).digest()[:4], "big")
@@ -277,12 +227,6 @@ def _sampler(plan: SearchPlan, number: int) -> optuna.samplers.BaseSampler:
     if plan.sampler == "cmaes":
         return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False, consider_pruned_trials=True)
     return optuna.samplers.RandomSampler(seed=seed)  # a grid's values are all given
-
-
-def _pruner(plan: SearchPlan) -> optuna.pruners.BasePruner:
-    if plan.pruner == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=max(plan.epochs, 1))
-    return optuna.pruners.MedianPruner() if plan.pruner == "median" else optuna.pruners.NopPruner()
 
 
 def _without_pickle(trial: FrozenTrial) -> FrozenTrial:
@@ -306,16 +250,3 @@ def _end_last_line(journal: Path) -> None:
     whole = text.rfind(b"\n") + 1
     if whole < len(text):
         os.truncate(journal, whole)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Optuna's log and its remarks about its own interfaces from users."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)
