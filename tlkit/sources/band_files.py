@@ -67,7 +67,7 @@ def header(path: Path) -> Header:
         if path.suffix.lower() == ".npy":
             return _header_of_array(path, np.load(path, mmap_mode="r", allow_pickle=False))
         with _tiff(path, path) as file:
-            return _header_of_tiff(path, _series(path, file))
+            return _header_of_tiff(_series(path, file))
     except ImageError:
         raise
     except Exception as error:  # whatever numpy and tifffile raise for a damaged file
@@ -123,7 +123,7 @@ def read(path: Path, content: bytes, bands: int, *, values: str, max_pixels: int
         else:
             with _tiff(path, io.BytesIO(content)) as file:
                 series = _series(path, file)
-                axis = check(path, _header_of_tiff(path, series), bands, values=values, max_pixels=max_pixels)
+                axis = check(path, _header_of_tiff(series), bands, values=values, max_pixels=max_pixels)
                 array = series.asarray()
     except (ImageError, MemoryError):
         raise
@@ -263,7 +263,7 @@ def _is_ring(file: TiffFile) -> bool:
     return False
 
 
-def _header_of_tiff(path: Path, series: TiffPageSeries) -> Header:
+def _header_of_tiff(series: TiffPageSeries) -> Header:
     """Return the header of a TIFF file: its tags say which axis the bands are on, unless tifffile wrote an array as it came."""
     shape, axes = tuple(map(int, series.shape)), series.axes
     others = tuple(place for place, name in enumerate(axes) if name not in "YX")

@@ -58,7 +58,7 @@ def read(
         return None
     casts = torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu") if casts else input.dtype
-    sizes = _padding(padding, weight, stride, dilation)
+    sizes = _padding(padding, weight, dilation)
     if not (casts or weight.dtype == dtype) or dtype not in _PRECISIONS or sizes is None:
         return None
     if not input.is_contiguous() and not input.is_contiguous(memory_format=torch.channels_last):
@@ -117,7 +117,7 @@ def _pair(sizes: _Sizes) -> Pair:
     return (sizes[0], sizes[-1])
 
 
-def _padding(padding: str | _Sizes, weight: Tensor, stride: _Sizes, dilation: _Sizes) -> Pair | None:
+def _padding(padding: str | _Sizes, weight: Tensor, dilation: _Sizes) -> Pair | None:
     if padding == "valid":
         return 0, 0
     if padding != "same":
