@@ -21,8 +21,8 @@ CPU = torch.device("cpu")
 FILL = (124, 116, 104)
 # Kernels of a batch: 769 of random_resized_crop, 491 of randaugment and 394 of color_jitter were counted for 128 pictures one by one.
 MOST = {
-    "random_crop": 10, "random_resized_crop": 80, "hflip": 2, "vflip": 2, "rotate": 30, "elastic": 30, "color_jitter": 260, "random_erasing": 50,
-    "randaugment": 300, "mixup": 0, "cutmix": 0,
+    "random_crop": 10, "random_resized_crop": 42, "hflip": 2, "vflip": 2, "rotate": 30, "elastic": 30, "color_jitter": 260, "random_erasing": 50,
+    "randaugment": 280, "mixup": 0, "cutmix": 0,
 }  # fmt: skip
 
 

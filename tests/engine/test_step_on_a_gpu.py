@@ -14,6 +14,7 @@ from toy_two_processes import Remembering
 
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.ranks.shares import Whole
+from tlkit.engine.step.changing import finite
 from tlkit.engine.step.counting import Counted
 from tlkit.engine.step.step import Step
 from tlkit.network.network import Network
@@ -110,6 +111,26 @@ def test_what_a_step_keeps_lies_on_its_device_in_its_own_types_whatever_torch_ma
     assert {name: tensor.dtype for name, tensor in found.items()} == expected
     assert {tensor.device for tensor in found.values()} == {step._reduction._counted.device} == {FAKE}
     assert all(group["fused"] for group in step.optimizer.param_groups)
+
+
+def test_whether_all_values_are_finite_takes_as_many_operators_for_any_number_of_tensors() -> None:
+    most = torch.finfo(torch.float32).max
+    sound = [
+        torch.full((9,), most),
+        torch.tensor(3),
+        torch.tensor([-0.5], dtype=torch.bfloat16),
+    ]  # a count of batches among them
+    assert finite(sound)
+    for value in (torch.nan, torch.inf, -torch.inf):
+        assert not finite([*sound, torch.tensor([1.0, value])])
+    counts = []
+    for tensors in (2, 100):
+        with on_a_gpu_that_is_not_there(), Operators() as operators:
+            finite([torch.empty(5, device=FAKE) for _ in range(tensors)])
+        counts.append(operators.kernels)
+        assert operators.reads == []
+    assert counts[0] == counts[1]
+    assert len(counts[0]) <= 7
 
 
 def test_a_loaded_state_lies_where_its_parameter_is(toy_recipe: Path) -> None:

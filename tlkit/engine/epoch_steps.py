@@ -14,7 +14,7 @@ from tlkit.engine.progress import Progress
 from tlkit.engine.ranks import shares
 from tlkit.engine.ranks.ranks import ask_together
 from tlkit.engine.ranks.shares import Indices, Share, Whole
-from tlkit.engine.step.changing import changing
+from tlkit.engine.step.changing import changing, finite
 from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.look import looks
 from tlkit.engine.step.losses import Batch
@@ -192,8 +192,7 @@ class EpochSteps:
         return look and seen.bad
 
     def _finite(self) -> bool:
-        tensors = changing(self._step.network, self._step.plan).values()
-        return bool(torch.stack([torch.isfinite(each).all() for each in tensors]).all())
+        return bool(finite(changing(self._step.network, self._step.plan).values()))
 
     def _refuse_bad(self, number: int, sums: Sums, batches: int) -> None:
         bad, what = sums.bad, "the loss is not a number"

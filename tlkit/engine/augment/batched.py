@@ -27,8 +27,16 @@ from tlkit.units import Size
 Drawn = Mapping[str, Tensor]
 
 
-def as_arrays(table: Augmentation, drawn: Parameters) -> dict[str, NDArray[Any]]:
-    """Return parameters as a device wants them: float32, whole numbers of 64 bits, truth values."""
+def as_arrays(
+    table: Augmentation, drawn: Parameters, batches: Sequence[slice] = (slice(None),)
+) -> dict[str, NDArray[Any]]:  # fmt: skip
+    """Return parameters as a device wants them: float32, whole numbers of 64 bits, truth values.
+
+    Args:
+        table: The augmentation.
+        drawn: Its parameters (n, ...).
+        batches: Which of the n pictures are a batch each, all of them together.
+    """
     match table:
         case augmentations.Rotate(steps=None):
             cosine, sine = cosine_and_sine(drawn["degrees"])
@@ -37,7 +45,7 @@ def as_arrays(table: Augmentation, drawn: Parameters) -> dict[str, NDArray[Any]]
             sextants = np.array([1, 1, 1, 6])
             return {"order": drawn["order"], "amounts": (drawn["amounts"] * sextants).astype(np.float32)}
         case augmentations.RandAugment():
-            return {"codes": BatchedRandAugment.codes(drawn["operations"], drawn["negative"])}
+            return BatchedRandAugment.sorted_by_kind(BatchedRandAugment.codes(drawn["operations"], drawn["negative"]), batches)
         case _:
             return {name: array.view(np.int64) if array.dtype == np.uint64 else array for name, array in drawn.items()}
 
@@ -106,7 +114,7 @@ class Batched:
                 return erase(pictures, drawn, self._erase_with)
             case augmentations.RandAugment():
                 codes = BatchedRandAugment.codes(known["operations"], known["negative"])
-                return self._operations[place](pictures, drawn["codes"], codes)
+                return self._operations[place](pictures, drawn, codes)
             case augmentations.Mixup() | augmentations.Cutmix():
                 return pictures
 
@@ -132,17 +140,34 @@ def crop(pictures: Tensor, top: Tensor, left: Tensor, size: Size) -> Tensor:
 def resized_crop(pictures: Tensor, drawn: Drawn, size: Size) -> Tensor:
     """Resize a window of each picture (n, H, W, channels) to (n, *size, channels): bilinear, antialiased, first across and then down."""
     held = int(pictures.shape[1]), int(pictures.shape[2])
-    count, channels = len(pictures), pictures.shape[3]
-    down, down_weights = _taps(drawn["top"], drawn["height"], held[0], size[0])
-    across, across_weights = _taps(drawn["left"], drawn["width"], held[1], size[1])
-    x = torch.zeros((count, held[0], size[1], channels), device=pictures.device)
-    for place, weight in zip(across.unbind(2), across_weights.unbind(2), strict=True):  # (n, w) each
-        index = place[:, None, :, None].expand(x.shape)
-        x += pictures.gather(2, index) * weight[:, None, :, None]
-    y = torch.zeros((count, *size, channels), device=pictures.device)
-    for place, weight in zip(down.unbind(2), down_weights.unbind(2), strict=True):  # (n, h) each
-        y += x.gather(1, place[:, :, None, None].expand(y.shape)) * weight[:, :, None, None]
-    return y.round_().clamp_(0, 255).to(torch.uint8) if pictures.dtype == torch.uint8 else y
+    (down, down_weights), (across, across_weights) = _both_taps(drawn, held, size)
+    x = _resized(pictures, 2, across, across_weights)
+    y = _resized(x, 1, down, down_weights)
+    # Weights are at least 0 and add up to 1, within rounding: no whole number is below 0 or above 255.
+    return y.round_().to(torch.uint8) if pictures.dtype == torch.uint8 else y
+
+
+def _resized(pictures: Tensor, axis: int, places: Tensor, weights: Tensor) -> Tensor:
+    """Return pictures (n, H, W, channels) as float32, resized along an axis, 1 or 2, by taps (n, size, taps)."""
+    shape = list(pictures.shape)
+    shape[axis] = places.shape[1]
+    whole: Tensor | None = None
+    for taps in zip(places.unbind(2), weights.unbind(2), strict=True):  # (n, size) each
+        place, weight = (each.unsqueeze(3 - axis)[..., None] for each in taps)
+        part = pictures.gather(axis, place.expand(shape)) * weight
+        whole = part if whole is None else whole.add_(part)
+    assert whole is not None
+    return whole
+
+
+def _both_taps(drawn: Drawn, held: Size, size: Size) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return `_taps` down and across: those of square pictures and a square result are computed together."""
+    if held[0] != held[1] or size[0] != size[1]:
+        return _taps(drawn["top"], drawn["height"], held[0], size[0]), _taps(drawn["left"], drawn["width"], held[1], size[1])
+    start, length = torch.cat([drawn["top"], drawn["left"]]), torch.cat([drawn["height"], drawn["width"]])
+    places, weights = _taps(start, length, held[0], size[0])
+    (down, across), (down_weights, across_weights) = places.chunk(2), weights.chunk(2)
+    return (down, down_weights), (across, across_weights)
 
 
 def _taps(start: Tensor, length: Tensor, held: int, size: int) -> tuple[Tensor, Tensor]:
@@ -168,9 +193,9 @@ def _taps(start: Tensor, length: Tensor, held: int, size: int) -> tuple[Tensor, 
     places = first[:, :, None] + torch.arange(taps, device=start.device)  # (n, size, taps)
     weights = (1 - ((places + 0.5 - middle[:, :, None]) / reach[:, :, None]).abs()).clamp(min=0)
     last = (length[:, None, None] - 1).float()
-    weights *= (places >= 0) & (places <= last)
-    weights /= weights.sum(2, keepdim=True)
     inside = torch.minimum(places.clamp(min=0), last)
+    weights *= places == inside
+    weights /= weights.sum(2, keepdim=True)
     return inside.long() + start[:, None, None], weights
 
 

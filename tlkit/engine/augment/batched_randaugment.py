@@ -1,12 +1,12 @@
 """RandAugment of a whole batch at a time: in each turn, what the pictures drew is computed for those that drew it, kind by kind.
 
 The rule: the host knows what was drawn, so it knows how many pictures of each kind there are, and reads nothing back. A turn begins by
-sorting the pictures by kind; then those of one kind lie side by side.
+putting the pictures in the order of their kinds, which the host has found; then those of one kind lie side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 
@@ -42,6 +42,7 @@ _KINDS = {
     **dict.fromkeys(("Brightness", "Posterize", "Solarize"), _Kind.TABLE),
     **{name: _Kind[name.upper()] for name in ("Color", "Sharpness", "Contrast", "AutoContrast", "Equalize")},
 }
+_KIND_OF = np.repeat([_KINDS[name] for name in CHANGES], 2)  # of each code
 _LEVELS = 256
 # Counters of each level: neighbouring pixels, which often have one level, add to different ones, since additions to one wait for each other.
 _COPIES = 32
@@ -63,21 +64,19 @@ class BatchedRandAugment:
         moves: list[Tensor] = []
         tables: list[Tensor] = []
         which, factors = np.zeros(codes, np.int64), np.ones(codes, np.float32)
-        self._kinds = np.repeat([_KINDS[name] for name in CHANGES], 2)  # of each code
         for number, (change, signed) in enumerate(CHANGES.values()):
             for code, sign in ((2 * number, 1), (2 * number + 1, -1 if signed else 1)):
                 magnitude = sign * table.magnitude
                 factors[code] = 1 + 0.9 * magnitude / MOST
-                if self._kinds[code] == _Kind.MOVE:
+                if _KIND_OF[code] == _Kind.MOVE:
                     which[code] = len(moves)
                     moves.append(change(whole, magnitude).flatten() - 1)
-                elif self._kinds[code] == _Kind.TABLE:
+                elif _KIND_OF[code] == _Kind.TABLE:
                     which[code] = len(tables)
                     tables.append(change(levels, magnitude)[0, 0, :, 0])
         pixel = torch.arange(held[0] * held[1])[:, None]
         self._moves, self._tables = torch.stack(moves).to(device), torch.stack(tables).float().to(device)
-        self._kind_of, self._which = torch.from_numpy(self._kinds).to(device), torch.from_numpy(which).to(device)
-        self._factors = torch.from_numpy(factors).to(device)
+        self._which, self._factors = torch.from_numpy(which).to(device), torch.from_numpy(factors).to(device)
         self._levels = torch.arange(_LEVELS, dtype=torch.float32, device=device)
         self._channels = torch.arange(0, 3 * _LEVELS, _LEVELS, dtype=torch.int32, device=device)
         self._one = torch.ones((), dtype=torch.int32, device=device)
@@ -88,28 +87,50 @@ class BatchedRandAugment:
         """Return what each picture drew, (n, turns)."""
         return 2 * operations + negative
 
-    def __call__(self, pictures: Tensor, codes: Tensor, known: Positions) -> Tensor:
+    @staticmethod
+    def sorted_by_kind(codes: Positions, batches: Sequence[slice]) -> dict[str, Positions]:
+        """Return how the pictures of each batch are put in order, and what they drew, in that order.
+
+        Args:
+            codes: (n, turns) what each picture drew.
+            batches: Which pictures are a batch each, all of them together.
+
+        Returns:
+            "order 0" and so on (n,): where each picture of a batch is taken from, in each turn and at the end, when all are put back;
+            "codes" (n, turns): of the pictures as they lie in each turn.
+        """
+        turns = codes.shape[1]
+        orders, lying = np.empty((turns + 1, len(codes)), np.int64), np.empty_like(codes)
+        for rows in batches:
+            mine = codes[rows]
+            own = np.arange(len(mine))  # the place that each picture came with
+            for turn in range(turns):
+                order = np.argsort(_KIND_OF[mine[own, turn]], kind="stable")
+                own = own[order]
+                orders[turn, rows], lying[rows, turn] = order, mine[own, turn]
+            orders[turns, rows] = np.argsort(own)
+        return {f"order {turn}": order for turn, order in enumerate(orders)} | {"codes": lying}
+
+    def __call__(self, pictures: Tensor, drawn: Mapping[str, Tensor], known: Positions) -> Tensor:
         """Return (n, H, W, 3) uint8.
 
         Args:
             pictures: (n, H, W, 3) uint8.
-            codes: (n, turns).
-            known: The codes, on the host.
+            drawn: What `sorted_by_kind` returns for this batch.
+            known: (n, turns) what each picture drew, on the host.
         """
-        own = torch.arange(len(pictures), device=pictures.device)[:, None]  # the place that each picture came with
-        turns = known.shape[1]
-        rows = torch.cat([codes, self._kind_of[codes], own], dim=1)
+        turns, codes = known.shape[1], drawn["codes"]
+        which, factors = self._which[codes], self._factors[codes][:, :, None, None, None]
         for turn in range(turns):
-            order = torch.argsort(rows[:, turns + turn], stable=True)
-            pictures, rows = pictures.index_select(0, order), rows.index_select(0, order)
-            self._change_(pictures, rows[:, turn], np.bincount(self._kinds[known[:, turn]], minlength=len(_Kind)))
-        return pictures.index_select(0, torch.argsort(rows[:, -1]))
+            pictures = pictures.index_select(0, drawn[f"order {turn}"])
+            counts = np.bincount(_KIND_OF[known[:, turn]], minlength=len(_Kind))
+            self._change_(pictures, which[:, turn], factors[:, turn], counts)
+        return pictures.index_select(0, drawn[f"order {turns}"])
 
-    def _change_(self, pictures: Tensor, code: Tensor, counts: Positions) -> None:
+    def _change_(self, pictures: Tensor, which: Tensor, factors: Tensor, counts: Positions) -> None:
         """Change the pictures (n, H, W, 3), which lie in the order of their kinds, so many of each."""
         ends = counts.cumsum().tolist()
         of = {kind: slice(end - count, end) for kind, end, count in zip(_Kind, ends, counts.tolist(), strict=True) if count}
-        which, factors = self._which[code], self._factors[code][:, None, None, None]
         if (some := of.get(_Kind.MOVE)) is not None:
             pictures[some] = gathered(pictures[some], self._moves, which[some], black=True)
         if (some := of.get(_Kind.COLOR)) is not None:

@@ -25,6 +25,7 @@ from tlkit.engine.images.pictures import Indices
 from tlkit.recipe import augmentations
 
 BLOCK = 8192  # images whose tables are uploaded at once: under 2 MB with every augmentation
+FIRST = 4  # batches of the first block: the device begins with them while the host draws for the next block
 
 
 def inputs(part: Part, order: Indices, epoch: int, device: torch.device, size: int) -> Iterator[Tensor]:
@@ -78,7 +79,8 @@ def batched_inputs(part: Part, order: Indices, epoch: int, device: torch.device,
                 tables, Draws(training.seed, training.draw_of(epoch), block.pictured), held=held, size=training.size,
                 shapes=training.shapes(block.pictured), extents=training.extents_of(block.pictured),
             )  # fmt: skip
-            drawn = [_uploaded(as_arrays(table, each), device) for table, each in zip(tables, found, strict=True)]
+            rows = [batch.pictured for batch in block.batches]
+            drawn = [_uploaded(as_arrays(table, each, rows), device) for table, each in zip(tables, found, strict=True)]
         mixing = block.mixing
         mixed = {} if mixing is None else _uploaded({"boxes": mixing.boxes, "own": mixing.own}, device)
         for batch in block.batches:
@@ -165,7 +167,10 @@ class _Block:
 
 
 def _blocks(part: Part, order: Indices, epoch: int, size: int) -> Iterator[_Block]:
-    for images in slices(order, max(1, BLOCK // size) * size):
+    first = min(FIRST, max(1, BLOCK // size)) * size
+    for images in (order[:first], *slices(order[first:], max(1, BLOCK // size) * size)):
+        if not len(images):
+            continue
         mixing = None
         if isinstance(part, TrainingPart) and augmentations.mixes(part.augment):
             mixing = part.mixing(images, part.draw_of(epoch))
