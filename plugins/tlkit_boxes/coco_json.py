@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tlkit.errors import DataError, first_few
+from tlkit.errors import DataError, DataMissing, first_few
 from tlkit.plugin import DataFiles, Images
 from tlkit_boxes import CocoOptions, pictures
 from tlkit_boxes.pictures import Box, Picture
 
 _PREFIX = "instances_"
+_LOOKED = 200  # folders in which a picture is looked for that is not where it should be
 
 
 class _Image(BaseModel):
@@ -52,8 +53,14 @@ def find(folder: Path, options: CocoOptions) -> DataFiles:
         DataError: one is no JSON of this kind, or a picture is not there.
     """
     parts = _parts(folder, options)
-    every = [_folder(folder, name, options) / image.file_name for name, held in parts.values() for image in held.images]
-    return pictures.found(folder, every, [folder / name for name, _ in parts.values()])
+    places = [(_folder(folder, name, options), image.file_name) for name, held in parts.values() for image in held.images]
+    try:
+        return pictures.found(folder, [place / name for place, name in places], [folder / name for name, _ in parts.values()])
+    except DataMissing:
+        raise
+    except DataError as error:
+        place, name = next((place, name) for place, name in places if not (place / name).is_file())
+        raise DataError(error.problem, *error.hints, _lies_elsewhere(folder, place, name)) from error
 
 
 def read(files: DataFiles, options: CocoOptions) -> Images:
@@ -99,6 +106,27 @@ def _folder(folder: Path, name: str, options: CocoOptions) -> Path:
         return folder / options.images
     places = [folder / Path(name).stem.removeprefix(_PREFIX), folder / "images", folder]
     return next(place for place in places if place.is_dir())
+
+
+def _lies_elsewhere(folder: Path, place: Path, name: str) -> str:
+    """Say where a picture lies that is not in the folder of its split; "" where it is nowhere near.
+
+    Args:
+        folder: Of the data set.
+        place: The folder of the split's pictures.
+        name: The file_name.
+    """
+    below = [path for path in (*sorted(folder.glob("*/")), *sorted(folder.glob("*/*/")))[:_LOOKED] if path.is_dir()]
+    for base in (folder, *below):
+        if (base / name).is_file():
+            return f'there is {base / name}: data.options.images = "{base.relative_to(folder).as_posix()}"'
+    alone = Path(name.replace("\\", "/")).name
+    found = next((base / alone for base in (place, folder, *below) if (base / alone).is_file()), None)
+    return (
+        ""
+        if found is None or alone == name
+        else f'there is {found}, and its file_name is "{name}": "{alone}" without the folders'
+    )
 
 
 def _pictures(folder: Path, name: str, held: _File, classes: Mapping[int, str], options: CocoOptions) -> list[Picture]:

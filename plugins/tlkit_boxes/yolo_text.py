@@ -9,6 +9,8 @@ The layouts, of which the first has its test set split off:
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,10 +62,25 @@ def _names_file(folder: Path) -> Path:
     for name in _NAMES:
         if (folder / name).is_file():
             return folder / name
+    named = next((names for file in sorted(folder.glob("*.y*ml")) if (names := _names_in(file))), None)
     raise DataError(
         f"{folder}: has no {' or '.join(_NAMES)}, and so no names of classes.",
-        'data.options.classes = ["cat", "dog"], by their numbers',
+        'data.options.classes = ["cat", "dog"], by their numbers'
+        if named is None
+        else f"data.options.classes = {json.dumps(named, ensure_ascii=False)}, as the .yaml file there has them, which is not read",
     )
+
+
+def _names_in(file: Path) -> list[str]:
+    """Return the names of a file as Ultralytics writes it, by their numbers, for a hint; none where it is written otherwise."""
+    try:
+        found = re.search(
+            r"^names:[ \t]*(\[.*?\]|\{.*?\}|\s*(?:\n[ \t]*(?:-|\d+:)[^\n]*)+)", pictures.text_of(file), re.MULTILINE | re.DOTALL
+        )
+    except DataError:
+        return []
+    lines = re.split(r"[,\n]" if found and found[1][0] in "[{" else r"\n", found[1].strip("[]{}\n")) if found else []
+    return [name for line in lines if (name := re.sub(r"^\s*(?:-|\d+:)?\s*|\s+#.*$", "", line).strip().strip("'\""))]
 
 
 def _pairs(folder: Path) -> dict[str, list[tuple[Path, Path]]]:

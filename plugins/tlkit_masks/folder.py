@@ -10,7 +10,7 @@ The layouts, of which the first has its test set split off:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tlkit.errors import DataError, DataMissing, first_few
@@ -45,6 +45,10 @@ def find(folder: Path, options: SegmentationOptions) -> DataFiles:
     unused = [mask for mask in alone if mask not in taken]
     have = "1 mask has" if len(unused) == 1 else f"{len(unused):,} masks have"
     remarks = [f"{have} no picture: {first_few(str(each) for each in unused)}"] if unused else []
+    folders = _folders_for(unused, folder, options)
+    if folders:
+        are = "is a folder and no picture" if len(folders) == 1 else "are folders and no pictures"
+        remarks.append(f"{first_few(map(str, folders))} {are}")
     return pairs.found(folder, parts, remarks=remarks)
 
 
@@ -160,6 +164,15 @@ def _paired(pictures: Path, masks: Path, seen: Path, options: SegmentationOption
             raise DataError(f"{picture}: has no field of view in {seen}.", "one of the same name")
         found.append(Pair(picture, mine[0], views.get(key), group=_group(picture, options)))
     return found, [mask for each in drawn.values() for mask in each]
+
+
+def _folders_for(masks: Sequence[Path], folder: Path, options: SegmentationOptions) -> list[Path]:
+    """Return the folders that have the place and the name of the pictures of masks."""
+    found = []
+    for _, pictures, drawn, _ in _places(folder, options) if masks else ():
+        keys = [_key(mask, drawn).removesuffix(options.ending) for mask in masks if mask.is_relative_to(drawn)]
+        found += [path for key in keys for kind in image_kinds.SUFFIXES if (path := pictures / f"{key}{kind}").is_dir()]
+    return found
 
 
 def _group(picture: Path, options: SegmentationOptions) -> str:

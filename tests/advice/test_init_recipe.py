@@ -286,16 +286,36 @@ def test_few_images_from_init_to_predict(run: Cli, tmp_path: Path) -> None:
     assert "light" in output
 
 
-def test_a_folder_of_pictures_and_masks_is_no_folder_of_two_classes(run: Cli, tmp_path: Path) -> None:
-    for kind in ("images", "masks"):
-        (tmp_path / "shapes" / kind).mkdir(parents=True)
-        for index in range(6):
-            Image.new("RGB", (8, 8)).save(tmp_path / "shapes" / kind / f"{index}.png")
+LAYOUTS = {
+    "masks": (("images/{}.png", "masks/{}.png"), "masks of them in masks", "segmentation_folder"),
+    "masks of splits": (("images/train/{}.png", "masks/train/{}.png"), "masks of them in masks", "segmentation_folder"),
+    "yolo": (("images/{}.png", "labels/{}.txt"), "YOLO's boxes of them in labels", "yolo"),
+    "splits of yolo": (("images/train/{}.png", "labels/train/{}.txt", "images/val/{}.png"), "YOLO's boxes of them in labels", "yolo"),
+    "yolo in splits": (("train/images/{}.png", "train/labels/{}.txt", "val/images/{}.png"), "YOLO's boxes of them in labels", "yolo"),
+    "yolo beside": (("train/{}.png", "train/{}.txt"), "YOLO's text files beside the pictures", "yolo"),
+    "coco": (("images/{}.png", "annotations/{}.json"), "COCO's boxes in annotations/0.json", "coco"),
+    "voc": (("JPEGImages/{}.png", "Annotations/{}.xml"), "Pascal VOC's boxes of them in Annotations", "voc"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_of_masks_or_boxes_is_no_folder_of_classes(run: Cli, tmp_path: Path, layout: str) -> None:
+    places, said, name = LAYOUTS[layout]
+    for number in range(2):
+        for place in places:
+            path = tmp_path / "shapes" / place.format(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".png":
+                Image.new("RGB", (8, 8)).save(path)
+            else:
+                path.write_text('{"images": [{"file_name": ""}]}' if path.suffix == ".json" else "0 0.5 0.5 0.2 0.2\n")
     code, _, error = run("init", "shapes")
     assert code == 1
-    assert "shapes: holds pictures in images and masks of them in masks, which are no classes." in " ".join(error.split())
-    assert "segmentation_folder" in error
+    assert said in error
+    assert name in error
     assert not (tmp_path / "shapes.toml").exists()
+    if places[0].startswith("images"):  # one inside of it
+        assert said in run("init", tmp_path / "shapes/images")[2]
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".tif"])

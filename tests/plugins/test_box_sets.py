@@ -244,6 +244,47 @@ def test_text_files_without_a_picture_and_folders_without_names_are_named(tmp_pa
         found("yolo", tmp_path / "images", classes=["cat"])
 
 
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        ("names: ['cat', \"big dog\"]  # two\n", '["cat", "big dog"]'),
+        ("nc: 2\nnames:\n  0: cat\n  1: big dog # large\ntrain: a\n", '["cat", "big dog"]'),
+        ("names:\n- cat\n- Hündin\n", '["cat", "Hündin"]'),
+        ("names: {0: cat,\n  1: dog}\n", '["cat", "dog"]'),
+        ("names: [\n", 'by their numbers'),
+        ("\xff\n", 'by their numbers'),
+    ],
+)  # fmt: skip
+def test_names_in_a_yaml_file_of_yolo_are_offered(tmp_path: Path, names: str, hint: str) -> None:
+    yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text(names, encoding="latin-1" if "\xff" in names else "utf-8")
+    with pytest.raises(DataError, match=r"has no classes.txt or obj.names") as caught:
+        found("yolo", tmp_path)
+    assert hint in caught.value.hints[0]
+
+
+def test_a_picture_of_coco_in_another_folder_is_looked_for(tmp_path: Path) -> None:
+    held = coco(tmp_path)
+    with_images = {**held, "images": [{**each, "file_name": f"images/{each['file_name']}"} for each in held["images"]]}
+    for name in COCO:
+        (tmp_path / name).write_text(json.dumps(with_images))
+    with pytest.raises(DataError, match=r"there is no such picture") as caught:
+        found("coco", tmp_path, train=COCO[0], test=COCO[1])
+    assert caught.value.hints == (f'there is {tmp_path / "images/a.png"}: data.options.images = "."',)
+    assert found("coco", tmp_path, train=COCO[0], test=COCO[1], images=".")
+    for name in COCO:
+        (tmp_path / name).write_text(json.dumps(held).replace('"file_name": "', '"file_name": "photos/'))
+    with pytest.raises(DataError) as caught:
+        found("coco", tmp_path, train=COCO[0], test=COCO[1])
+    (said,) = caught.value.hints
+    assert said == f'there is {tmp_path / "images/a.png"}, and its file_name is "photos/a.png": "a.png" without the folders'
+    coco(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "photos")
+    with pytest.raises(DataError) as caught:
+        found("coco", tmp_path, train=COCO[0], test=COCO[1])
+    assert caught.value.hints == (f'there is {tmp_path / "photos/a.png"}: data.options.images = "photos"',)
+
+
 def test_a_single_class_is_enough(tmp_path: Path) -> None:
     (yolo(tmp_path) / "a.txt").write_text("0 0.5 0.5 0.2 0.2")
     (tmp_path / "labels" / "b.txt").write_text("")

@@ -195,6 +195,15 @@ def test_folders_of_pictures_and_masks_are_split_by_name(tmp_path: Path) -> None
     assert masks(images) == [HALF] * 4
 
 
+def test_a_folder_in_the_place_of_a_picture_is_called_one(tmp_path: Path) -> None:
+    of_folder(tmp_path)
+    (tmp_path / "images/4.jpg").unlink()
+    (tmp_path / "images/4.jpg").mkdir()
+    _, found = read("segmentation_folder", tmp_path, classes=CLASSES)
+    mask, picture = tmp_path / "masks/4.png", tmp_path / "images/4.jpg"
+    assert found.remarks == (f"1 mask has no picture: {mask}", f"{picture} is a folder and no picture")
+
+
 @pytest.mark.parametrize("above", [True, False])
 def test_folders_of_splits_lie_above_or_below(above: bool, tmp_path: Path) -> None:
     if above:

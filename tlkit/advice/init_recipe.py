@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit import files
-from tlkit.advice import comment_lines, folder_look, strategies
+from tlkit.advice import comment_lines, folder_look, other_layouts, strategies
 from tlkit.advice.comment_lines import one_line
 from tlkit.advice.folder_look import Look
 from tlkit.advice.strategies import FEW, MANY, SCRATCH, Likeness, Strategy
@@ -63,13 +63,12 @@ def write(
     try:
         seen = folder_look.look(folder, None if splits is None else _table_of(splits))
     except DataError as error:  # which speaks of the recipe that is not there yet
+        if splits is None:
+            other_layouts.refuse(folder)
         hints = (_SPLITS.sub(r"--splits '\1'", hint) for hint in error.hints)
         raise DataError(error.problem.replace("data.options.splits", "--splits"), *hints) from error
     if {name.lower() for name in seen.images.classes} == _MASKS:
-        raise DataError(
-            f"{folder}: holds pictures in images and masks of them in masks, which are no classes.",
-            'data = { name = "segmentation_folder", options = { path = "FOLDER" } } and head.kind = "unet": docs/data.md',
-        )
+        other_layouts.refuse(folder)
     text = recipe_text(folder, seen, path, likeness)
     try:
         files.replace(path, text)
