@@ -187,7 +187,7 @@ def _read(path: Path | IO[bytes], place: str) -> Index | None:
             columns = {name: arrays[name] for name in ("names", "labels", "group", "begin", "size", "digest")}
             state = State(about["size"], about["version"], about["seekable"])
             return Index(place or about["place"], state, **columns, classes=tuple(about["classes"]))
-    except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, zipfile.BadZipFile):
         return None
 
 

@@ -1,6 +1,7 @@
 """Shards and parquet files: what is read is what was written, in an order that seed and epoch decide, or one message says what is wrong."""
 
 import gc
+import io
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import re
 import tarfile
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
@@ -494,3 +496,15 @@ def test_the_cache_knows_the_indexes_and_clears_them(tmp_path: Path) -> None:
     cache.clear()
     assert cache.others().get(index.FOLDER, 0) == 0
     assert found(tmp_path)[1].content == before.content
+
+
+def test_an_index_that_claims_more_than_its_file_holds_is_none(tmp_path: Path) -> None:
+    header, about = (
+        io.BytesIO(),
+        {"format": index._FORMAT, "place": "a", "classes": [], "size": 1, "version": "", "seekable": True},
+    )
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (10**11,)})  # 745 GiB
+    np.savez(tmp_path / "a.npz", about=np.array(json.dumps(about)))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as file:
+        file.writestr("names.npy", header.getvalue())
+    assert index._read(tmp_path / "a.npz", "") is None

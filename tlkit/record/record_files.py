@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import lzma
+import math
 import tomllib
 import zipfile
 import zlib
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from tlkit.errors import reason
+
+_PACKED = 1032  # bytes that a byte of an archive stands for at most: https://zlib.net/zlib_tech.html
 
 
 def toml(path: Path) -> dict[str, Any]:
@@ -63,3 +66,13 @@ def arrays(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
         zipfile.BadZipFile,
     ) as error:  # RecursionError and NotImplementedError too
         raise ValueError(reason(error)) from error
+    except MemoryError as error:
+        if _asked_for(error) > _PACKED * path.stat().st_size:
+            raise ValueError(f"an array has another size than the file can hold: {reason(error)}") from error
+        raise
+
+
+def _asked_for(error: MemoryError) -> int:
+    """Return the bytes that numpy did not get; 0 where another library raised."""
+    shape, dtype = getattr(error, "shape", ()), getattr(error, "dtype", None)
+    return math.prod(shape) * dtype.itemsize if isinstance(dtype, np.dtype) else 0
