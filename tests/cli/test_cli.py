@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from tlkit.errors import TlkitError
 from tlkit.plans import plan_json
 
 pytestmark = pytest.mark.usefixtures("undrawn")
+
+HANDLERS = [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)]
 
 # ---- what imports torch, and what does not
 
@@ -327,3 +330,18 @@ def test_every_option_that_is_shown_is_explained(run: Cli, name: str, words: str
     assert words in output
     rows = output.partition("options]")[2].splitlines()[1:]
     assert all(len(row.split()) > 2 for row in rows if row.strip())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_either_signal_stops_a_command_with_the_same_words(
+    run: Cli, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr("tlkit.cli.maintain.versions", lambda: signal.raise_signal(number))
+    kept = [(each, signal.signal(each, handler)) for each, handler in HANDLERS]
+    try:
+        code, out, err = run("--version")
+        assert [signal.getsignal(each) for each, _ in HANDLERS] == [handler for _, handler in HANDLERS]
+    finally:
+        for each, handler in kept:
+            signal.signal(each, handler)
+    assert (code, out, err.strip()) == (128 + number, "", f"stopped by {number.name}.")

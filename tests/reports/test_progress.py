@@ -201,6 +201,15 @@ def test_rows_stand_below_a_header_and_have_no_bar_without_a_terminal() -> None:
     ]
 
 
+def test_run_without_an_epoch_left_has_no_heading_until_there_is_a_row() -> None:
+    output = io.StringIO()
+    with TerminalObserver(Console(file=output, width=80)) as observer:
+        observer.begin("main, seed 0", epochs=2, done=2, steps=3, evaluations=1, images=8)
+        assert output.getvalue() == ""
+        observer.epoch(epoch(2))
+    assert [line.split()[0] for line in output.getvalue().splitlines()] == ["main,", "epoch", "2/2"]
+
+
 def test_column_of_validation_is_left_out_where_there_are_no_such_images() -> None:
     _, header, first, _ = seen(80, terminal=False, validation=False)
     assert header.split() == ["epoch", "train", "test", "seconds"]

@@ -247,6 +247,12 @@ def test_signal_is_an_exit_code_and_a_message_of_what_is_saved(
     assert recipe["arms"]["main"]["test"] == {}
 
 
+def test_what_has_no_epochs_is_stopped_without_one(toy_recipe: Path) -> None:
+    given = ["head.kind=knn", "head.options={}"]
+    with pytest.raises(Interrupted, match="main, seed 0: stopped by SIGTERM before its head was solved; nothing is saved yet"):
+        api.apply(toy_recipe, given, runs=toy_recipe.parent / "runs", observer=SignalAfter(1, step=1))
+
+
 def test_arms_after_the_stopped_one_do_not_begin(toy_recipe: Path) -> None:
     toy_recipe.write_text(toy_recipe.read_text() + "\n[arms.a]\n[arms.b]\nfreeze = { stem = true }\n")
     runs = toy_recipe.parent / "runs"

@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -19,7 +22,7 @@ from tlkit.errors import Interrupted, SaidElsewhere, TlkitError, command_line
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
 _NO_MEMORY = "memory ran out; end other programs, or take fewer or smaller images at a time. Runs go on from what they saved."
-_STOPPED = 128 + signal.SIGINT
+_STOPPED = 128 + signal.SIGINT  # also what typer makes of a Ctrl-C within a command
 _COMMANDS = {
     LOOK: (look.list_plugins, look.show, look.validate, look.plan, look.inspect, rates.rates, look.schema, look.check),
     TRAIN: (train.init, advise.advise, shard.shard, train.apply),
@@ -84,7 +87,25 @@ def _options(
 
 
 def main() -> NoReturn:
-    """Run the command line; a message and an exit code instead of a traceback."""
+    """Run the command line; a message and an exit code instead of a traceback. SIGTERM stops as Ctrl-C does; a second one at once."""
+    before, came = signal.getsignal(signal.SIGTERM), list[int]()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        signal.signal(number, before)
+        raise KeyboardInterrupt
+
+    if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        _run(came)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        _run(came)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(came: Sequence[int]) -> NoReturn:
+    """Run the command line. `came` holds SIGTERM once it came."""
     machine.let_threads_sleep()
     machine.let_cublas_repeat()
     machine.keep_blocks()
@@ -95,8 +116,8 @@ def main() -> NoReturn:
             code = app(standalone_mode=False, prog_name="tlkit")
         sys.stdout.flush()  # here, where a reader that went away can still be answered
     except TlkitError as error:
-        if isinstance(error, Interrupted) and error.exit_code == 128 + signal.SIGINT:
-            console.say("")
+        if isinstance(error, Interrupted) and error.exit_code == _STOPPED:
+            console.say("")  # below the terminal's ^C
         if not isinstance(error, SaidElsewhere):
             console.say(str(error))
         sys.exit(error.exit_code)
@@ -116,6 +137,8 @@ def main() -> NoReturn:
             console.say(_NO_MEMORY)
             sys.exit(1)
         raise
-    if code == _STOPPED:  # also what typer makes of a Ctrl-C within a command
-        console.say("stopped.")
+    if code == _STOPPED:
+        number = came[0] if came else signal.SIGINT
+        console.say(f"{'' if came else chr(10)}stopped by {signal.Signals(number).name}.")
+        code = 128 + number
     sys.exit(code if isinstance(code, int) else 0)

@@ -42,7 +42,7 @@ class TerminalObserver(Observer):
         self._file: Task | None = None
         self._moved = -math.inf
         self._epochs, self._steps, self._evaluations, self._images = 0, 0, 0, 0
-        self._header, self._best, self._rate = False, "", 0.0
+        self._heading, self._header, self._best, self._rate = "", False, "", 0.0
         self._left, self._training_began = TimeLeft(epochs=0), 0.0
         self._elsewhere = elsewhere.ElsewhereRows(self._progress)
 
@@ -99,15 +99,21 @@ class TerminalObserver(Observer):
             self._counting = None
 
     def begin(self, label: str, *, epochs: int, done: int, steps: int, evaluations: int, images: int) -> None:
-        """Print the run's name and show its bar."""
+        """Print the run's name, if an epoch is left whose row comes below it, and show its bar."""
         self._epochs, self._steps, self._evaluations, self._images = epochs, steps, evaluations, images
-        self._header, self._best, self._rate = False, "", 0.0
+        self._heading, self._header, self._best, self._rate = f"{label}: accuracy (loss) after each epoch", False, "", 0.0
         self._left = TimeLeft(epochs=epochs - done)
-        self.note(f"{label}: accuracy (loss) after each epoch")
+        if done < epochs:
+            self._tell_heading()
         total = epochs * (steps + evaluations)
         self._task = self._progress.add_task(
-            "", total=total, completed=done * (steps + evaluations), shown=f"epoch {done + 1}/{epochs}", left=""
+            "", total=total, completed=done * (steps + evaluations), shown=f"epoch {min(done + 1, epochs)}/{epochs}", left=""
         )
+
+    def _tell_heading(self) -> None:
+        if self._heading:
+            self.note(self._heading)
+        self._heading = ""
 
     def epoch_begins(self, epoch: int) -> None:
         """Start the clock of the epoch."""
@@ -140,6 +146,7 @@ class TerminalObserver(Observer):
         parts = {"train": epoch.train, "validation": epoch.validation, "test": epoch.test}
         known = {name: found for name, found in parts.items() if found is not None}
         if not self._header:
+            self._tell_heading()
             names = "".join(f"{name:<{_WIDE}}" for name in known)
             self.note(f"  {'epoch':<{_NARROW}}{names}seconds")
             self._header = True

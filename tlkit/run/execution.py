@@ -129,9 +129,10 @@ class _Writer:
             self.damaged = run_files.damaged(self.job.folder, done, hashes=True)
         self._begin()
         plan, label = self.prepared.plan, self.job.label
+        lacks_files = done is not None and (done.status, done.epochs) == ("finished", self.saved)
         self.observer.begin(
             label,
-            epochs=plan.epochs,
+            epochs=self.saved if lacks_files else plan.epochs,  # one that stopped early has no more
             done=self.saved,
             steps=self.fit.steps,
             evaluations=self.fit.evaluations,
@@ -247,6 +248,10 @@ class _Writer:
 
     def _stopped_after(self, within: bool) -> str:
         """Say where a signal stopped the run; `within` says whether the steps of an epoch are saved."""
+        learns = self.prepared.plan.learns
+        if learns != "steps":
+            pass_ = "its head was solved" if learns == "solved" else "its images were evaluated"
+            return f"after {pass_}, which is saved" if self.saved else f"before {pass_}; nothing is saved yet"
         whole = f"{self.saved} of {self.prepared.plan.epochs} epochs"
         if within:
             return f"after {whole} and {self.fit.progress.steps} of {self.fit.steps} steps of the next, which are saved"
