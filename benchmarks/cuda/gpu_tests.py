@@ -1,4 +1,4 @@
-"""Tests that need a GPU and that no GPU has run yet, each file in a process of its own."""
+"""Tests that need a GPU and that no GPU has run yet, or not since what they test was changed; each file in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = ("tests/run/test_cuda_memory.py",)
+FILES = ("tests/run/test_cuda_memory.py", "tests/engine/test_augment.py", "tests/run/test_cuda_runs.py")
 
 
 @dataclass(frozen=True)

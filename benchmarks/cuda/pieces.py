@@ -15,7 +15,7 @@ from benchmarks.cuda import engine, gpu_tests, lectures, loops
 Piece = tuple[str, Callable[[float], Any]]  # its name, and what is called with the seconds that are left
 
 # What no GPU has measured yet, the most wanted first, with the minutes that a part may take.
-OPEN = {"engine": 3.0, "tests": 1.5, "loops": 4.0, "lectures": 3.0, "cifar": 2.5}
+OPEN = {"engine": 3.0, "tests": 2.0, "loops": 4.0, "lectures": 3.0, "cifar": 2.0}
 PARTS = tuple(OPEN)
 TABLES: dict[str, Callable[[Sequence[Any]], str]] = {
     "engine": engine.table,
@@ -52,8 +52,8 @@ def pieces(
                 name, device=device, images=options.images, epochs=options.epochs, backbone=backbone, precision=precision, **sizes
             )  # fmt: skip
     elif part == "tests":
-        for file in (each for each in gpu_tests.FILES if each not in done):
-            yield file, lambda left, file=file: gpu_tests.measure(file, limit=left)
+        for file, share in _shares([file for file in gpu_tests.FILES if file not in done]):
+            yield file, lambda left, file=file, share=share: gpu_tests.measure(file, limit=left * share)
     elif part == "loops":
         names = [name for name in options.peer or loops.CONTENDERS if name not in done]
         train = max(options.images // 2 // options.batch, 1) * options.batch  # timm's loader leaves out a last small batch

@@ -11,6 +11,8 @@ import io
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,7 @@ def main() -> None:
     os.environ["TLKIT_CACHE"] = work.cache
     sys.argv = ["tlkit", "apply", str(path), "--runs", str(scratch / "runs"), "--offline", "--json"]
     clock, printed = contract.Clock(), io.StringIO()
+    threading.Thread(target=_tell, args=(clock, scratch / "runs"), daemon=True).start()
     with contextlib.redirect_stdout(printed):
         try:
             app.main()
@@ -80,6 +83,15 @@ def main() -> None:
         compute_formats=compute_formats,
         epoch_seconds=[epoch["seconds"] for epoch in epochs],
     )
+
+
+def _tell(clock: contract.Clock, runs: Path) -> None:
+    """Tell every epoch that the run has written, within a fifth of a second, for a runner that ends it."""
+    while True:
+        for file in runs.glob("*/*/metrics.jsonl"):
+            for number in range(file.read_bytes().count(b"\n")):
+                clock.reach(f"epoch {number + 1}")
+        time.sleep(0.2)
 
 
 def _runs(folder: Path, result: Mapping[str, Any], seed: str) -> list[tuple[Path, dict[str, Any]]]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks import cifar
 from benchmarks.cuda import __main__ as command
 from benchmarks.cuda import engine, gpu_tests, idleness, lectures, loops
 from benchmarks.cuda import pieces as parts
@@ -288,6 +289,22 @@ def test_what_is_open_is_measured_each_part_within_its_minutes_and_gone_on_with(
     assert asked == [*whole[:4], *whole[3:]]
     record = json.loads((tmp_path / "cuda.json").read_text())
     assert [[row["piece"] for row in record[part]["rows"]] for part in parts.PARTS] == [["one", "two"]] * 5
+
+
+@pytest.mark.parametrize(
+    ("part", "module", "limit"), [("tests", gpu_tests, "limit"), ("lectures", lectures, "seconds"), ("cifar", cifar, "seconds")]
+)
+def test_each_piece_of_a_part_may_take_its_share_of_what_is_left(
+    part: str, module: Any, limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(module, "measure", lambda *_, **more: given.append(more[limit]))
+    found = list(parts.pieces(part, options(tmp_path), tmp_path, CPU))
+    for _, do in found:
+        do(60.0)
+    assert given == pytest.approx([60 / (len(found) - number) for number in range(len(found))])
+    names = [name for name, _ in found]
+    assert [name for name, _ in parts.pieces(part, options(tmp_path), tmp_path, CPU, done=names[:1])] == names[1:]
 
 
 def test_tests_of_a_gpu_are_told_with_what_they_printed_where_one_fails(

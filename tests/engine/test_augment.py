@@ -341,6 +341,16 @@ def test_normalising_is_torchvisions_to_tensor_and_normalize_bit_for_bit(convent
     assert torch.equal(mine, expected)
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_normalising_on_a_gpu_is_the_cpus_within_rounding() -> None:
+    """Tests without one: tests/engine/test_device_batches.py."""
+    x = noisy(3, 20)
+    there = normalise(x.cuda(), IMAGENET)
+    assert there.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(there.cpu(), normalise(x, IMAGENET), rtol=1e-6, atol=1e-6)
+
+
 def test_caffe_wants_blue_first_0_to_255_minus_the_mean() -> None:
     caffe = Convention(channels="bgr", range=255.0, mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0))
     pixel = torch.tensor([[[[255, 10, 0]]]], dtype=torch.uint8)  # red 255, green 10, blue 0
