@@ -216,8 +216,6 @@ def inspect(
         TlkitError: the images cannot be used, or what is found cannot be kept.
     """
     from tlkit.advice import folder_recipe
-    from tlkit.run import data_inspection, executor, shared_pictures, torch_settings
-    from tlkit.run.signals import watching
 
     watcher, path = observer or Observer(), as_path(source, "source")
     of_folder = path.is_dir()
@@ -232,6 +230,9 @@ def inspect(
     arguments.note_unused_data(data, arms, watcher)
     trained = [name for name, each in arms.items() if each.arm.backbone.weights != "none"]
     resolved = arms[arm or (trained or list(arms))[0]]
+    from tlkit.run import data_inspection, executor, shared_pictures, torch_settings  # which import torch, as in `advise`
+    from tlkit.run.signals import watching
+
     where = executor.device_of(device, note=watcher.note)
     with torch_settings.applied(where), watching() as watch:
         job, why = data_inspection.job_of(resolved, seed=read.seeds[0], places=places, runs=Path(runs), where=str(source))
@@ -299,7 +300,7 @@ def advise(
     Raises:
         TlkitError: the images cannot be used, there are no weights, or the budget is too small for one probe.
     """
-    from tlkit.advice import asking, candidates
+    from tlkit.advice import asking
     from tlkit.advice import budget as budgets
 
     allowed = budgets.Budget(units.duration(budget, name="budget"))
@@ -308,9 +309,8 @@ def advise(
         raise TlkitError(
             f"{option('executor', executor)}: carries out runs that try ways to train, and nothing is tried.", "leave it out"
         )
-    named = None if backbones is None else candidates.named(backbones)
     room = units.byte_count(download, name="download") if download else 0.0
-    if room and (named is not None or offline):
+    if room and (backbones is not None or offline):
         why = (
             "is forbidden by " + option("offline", True)
             if offline
@@ -327,11 +327,16 @@ def advise(
             f"{option('out', str(written))}: is the recipe that is advised on, and would be replaced.", "another file"
         )
     other = None if domain is None else asking.domain(as_path(domain, "domain"), path, offline=offline, observer=watcher)
-    from tlkit.advice import advising, domain_advising  # which import torch, after what is wrong with the recipe is said
+    from tlkit.advice import (
+        advising,
+        candidates,
+        domain_advising,
+    )  # which import torch, after what is wrong with the recipe is said
     from tlkit.run import executor as devices
     from tlkit.run import remote_jobs, remote_worker, save_times, torch_settings
     from tlkit.run.signals import watching
 
+    named = None if backbones is None else candidates.named(backbones)
     where = devices.device_of(device, note=watcher.note)
     asked = asking.source(path, read, arms, arm, places)
     place = None

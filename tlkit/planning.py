@@ -82,16 +82,17 @@ def plans(
     Raises:
         TlkitError: the recipe cannot be used, several processes do not share it, or what is to be measured is not here.
     """
+    places = arguments.places(as_path(recipe, "recipe"), data, True, watcher)
+    read, arms = resolve.load(Path(recipe), arguments.listed(settings), places)  # a recipe that is refused needs no torch
+    arguments.check_arm(arm, read)
+
     from tlkit.compiler import shared_networks
     from tlkit.plans import plan as plan_module
     from tlkit.plans import sharing
     from tlkit.run import executor, shared_speeds, torch_settings
 
     plan_module.to_html = _plan_html
-    places = arguments.places(as_path(recipe, "recipe"), data, True, watcher)
     where = executor.device_of(device, note=watcher.note)
-    read, arms = resolve.load(Path(recipe), arguments.listed(settings), places)
-    arguments.check_arm(arm, read)
     arguments.note_unused_data(data, arms, watcher)
     made: dict[str, _Made] = {}
     with torch_settings.applied(where), shared_networks.sharing():
@@ -179,6 +180,11 @@ def rates(
     Raises:
         TlkitError: the recipe, its images or weights cannot be used, or no arm has a learning rate.
     """
+    path = as_path(recipe, "recipe")
+    places = arguments.places(path, data, offline, watcher)
+    read, arms = resolve.load(path, arguments.listed(settings), places)  # as in `plans`
+    arguments.check_arm(arm, read)
+
     from tlkit.compiler import shared_networks
     from tlkit.run import executor, range_tests, shared_pictures, torch_settings
     from tlkit.run.signals import watching
@@ -187,10 +193,6 @@ def rates(
         raise TlkitError(
             f"{option('steps', str(steps))}: a range test takes {range_tests.FEWEST} to {range_tests.MOST:,} steps."
         )
-    path = as_path(recipe, "recipe")
-    places = arguments.places(path, data, offline, watcher)
-    read, arms = resolve.load(path, arguments.listed(settings), places)
-    arguments.check_arm(arm, read)
     arguments.note_unused_data(data, arms, watcher)
     chosen = range_tests.with_rates_to_test(arms, arm, where=str(recipe), note=watcher.note)
     folder, where = runs / read.name, executor.device_of(device, note=watcher.note)

@@ -24,13 +24,15 @@ HANDLERS = [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int
 # ---- what imports torch, and what does not
 
 WITHOUT_TORCH = [
-    ["--help"], ["apply", "--help"], ["validate", "toy.toml"], ["validate", "wrong.toml"], ["list"], ["show", "toy"], ["show", "resnet18"],
-    ["schema"],
+    ["--help"], ["apply", "--help"], ["validate", "toy.toml"], ["validate", "wrong.toml"],
+    *([verb, "spelt_wrong.toml"] for verb in ("plan", "apply", "rates", "inspect", "advise")),
+    ["list"], ["show", "toy"], ["show", "resnet18"], ["schema"],
 ]  # fmt: skip
 
 
 def test_what_needs_no_torch_does_not_import_it(toy_recipe: Path) -> None:
     (toy_recipe.parent / "wrong.toml").write_text(toy_recipe.read_text().replace("head = 1e-2", "haed = 1e-2"))
+    (toy_recipe.parent / "spelt_wrong.toml").write_text(toy_recipe.read_text().replace("epochs = 2", "epocs = 2"))
     code = """
 import json, sys
 from tlkit import cli
@@ -42,12 +44,15 @@ for arguments in json.loads(sys.argv.pop()):
         print("ended", ended.code, *arguments)
 print("heavy", *{name.partition(".")[0] for name in sys.modules})
 """
+    path = os.pathsep.join([str(TOY), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(WITHOUT_TORCH)], cwd=toy_recipe.parent, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(TOY)}, check=False,
+        env={**os.environ, "PYTHONPATH": path}, check=False,
     )  # fmt: skip
     ended = [line for line in done.stdout.splitlines() if line.startswith("ended")]
-    assert ended == [f"ended {int(command[-1] == 'wrong.toml')} {' '.join(command)}" for command in WITHOUT_TORCH], done.stderr
+    assert ended == [f"ended {int(command[-1].endswith('wrong.toml'))} {' '.join(command)}" for command in WITHOUT_TORCH], (
+        done.stderr
+    )
     heavy, *loaded = done.stdout.splitlines()[-1].split()
     assert heavy == "heavy"
     assert not set(loaded) & HEAVY
