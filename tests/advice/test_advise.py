@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import beta
 from tlkit_toy_build import ToyNet
@@ -41,13 +43,14 @@ from tlkit.advice.components import principal_components
 from tlkit.advice.fitted import Fitted
 from tlkit.advice.probes import Probe
 from tlkit.engine.images.parts import Part
-from tlkit.errors import NotCarriedOut, RunFailed, TlkitError
+from tlkit.errors import Interrupted, NotCarriedOut, RunFailed, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Images, Split, registry
 from tlkit.recipe.recipe import Arm
 from tlkit.record import statistics
 from tlkit.record.advice import Candidate, Ending, Trial
+from tlkit.run import execution, preparation, range_tests
 from tlkit.sources.places import Places
 
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
@@ -181,6 +184,7 @@ def test_stage_outputs_are_those_of_the_plain_network(pictures: Path, network: T
     drift = outputs.drift(some)
     assert [each.layer for each in drift] == ["bn1", "block1.1", "block2.1"]
     assert drift[0].distance == pytest.approx(by_hand.mean(), rel=1e-4)
+    assert (outputs.drifting(18), outputs.drifting(100)) == (18, 64)
 
 
 def test_images_that_cannot_be_read_are_passed_over_wherever_they_stand(
@@ -654,6 +658,62 @@ def trials_of(allowed: budget.Budget) -> trying.Trials:
     )  # fmt: skip
 
 
+def test_trial_ends_within_an_epoch_when_the_time_is_over_and_a_signal_ends_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its batches takes 40 of 100 seconds; on a busy machine one epoch may take longer than all that is left."""
+    now, signals = [0.0], [False]
+
+    def watch() -> None:
+        now[0] += 40
+        if signals[0]:
+            raise Interrupted(15, "stopped.")
+
+    def execute(prepared: object, *, watch: Callable[[], None], **_: object) -> None:
+        while now[0] < 1000:
+            watch()
+
+    found = replace(trials_of(budget.Budget(100.0, clock=lambda: now[0])), watch=watch)
+    monkeypatch.setattr(preparation, "prepare", lambda job, **_: SimpleNamespace(plan=None))
+    monkeypatch.setattr(execution, "execute", execute)
+    monkeypatch.setattr(range_tests, "together", lambda plan: None)
+    monkeypatch.setattr(range_tests, "measure", lambda *_, **more: execute(None, watch=more["watch"]))
+    monkeypatch.setattr(found, "_planned", lambda way, count: SimpleNamespace(digest="0"))
+    way, job = arms.Way("a", "", {"data": {}}), SimpleNamespace(result=lambda: SimpleNamespace(epochs=2, status="interrupted"))
+    assert found._carry_out(way, job, 1.0, 0.0).epochs == 2  # type: ignore[arg-type]  # a job that is not carried out
+    assert (now[0], found.notes) == (120.0, ["a was stopped after 2 epochs: there was no time for more"])
+    now[0] = 0.0
+    found.budget = budget.Budget(100.0, clock=lambda: now[0])
+    assert found._tested_rates(way) is None
+    assert (now[0], found.notes[1:]) == (120.0, ["the range test of a was stopped: there was no time for more"])
+    signals[0] = True
+    for again in (lambda: found._carry_out(way, job, 1.0, 0.0), lambda: found._tested_rates(way)):  # type: ignore[arg-type]  # likewise
+        now[0] = 0.0
+        found.budget = budget.Budget(100.0, clock=lambda: now[0])
+        with pytest.raises(Interrupted, match=r"stopped\."):
+            again()
+
+
+def test_probe_takes_fewer_images_where_they_take_longer_than_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 600 images each 10th takes a second: beyond 30 seconds no more are begun, but never fewer than 20 are taken."""
+    now, stored = [0.0], set[int]()
+
+    class Outputs:
+        def missing(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.array([each for each in indices.tolist() if each not in stored], np.int64)
+
+        def rows(self, indices: NDArray[np.int64], **_: object) -> None:
+            stored.update(indices.tolist())
+            now[0] += 0.1 * len(indices)
+
+    prober = probing.Prober(
+        None, np.arange(600), 600, 2, budget.Budget(50.0, clock=lambda: now[0]), torch.device("cpu"), Observer(), lambda: None  # type: ignore[arg-type]  # nothing is decoded
+    )  # fmt: skip
+    monkeypatch.setattr(prober, "_readable", lambda pictures, count: np.arange(count))
+    taken = [prober._stored(None, Outputs(), 20, 600, end=end) for end in (30.0, 1000.0)]  # type: ignore[arg-type]  # likewise
+    assert (taken, now[0]) == ([320, 545], pytest.approx(54.5))
+    stored.clear()
+    assert prober._stored(None, Outputs(), 20, 600, end=100.0) == 20  # type: ignore[arg-type]  # likewise
+
+
 def test_time_of_a_trial_counts_all_images_that_judge_it() -> None:
     """Of a recipe that trains on 10 of 1,000 images, 30 % of the 1,000 judge."""
     trials = trials_of(budget.Budget(60.0))
@@ -832,3 +892,4 @@ def test_more_labels_help_where_classes_overlap() -> None:
     assert found.images == (50, 100, 200, 400)
     assert found.accuracy[0] < found.accuracy[-1]
     assert found.interval[0] <= found.gain <= found.interval[1]
+    assert more_labels.curve(rows, labels, np.arange(400), over=lambda: True) is None

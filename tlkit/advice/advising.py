@@ -174,7 +174,7 @@ def _more_labels(best: Probed, budget: Budget, head_seconds: float) -> MoreLabel
     one_class = tasks.get(best.ready.resolved.head.task).targets.one_class
     if not best.read or not one_class or more_labels.HEADS * head_seconds > budget.left:
         return None
-    return more_labels.curve(best.read[best.candidate.best], best.labels, best.groups)
+    return more_labels.curve(best.read[best.candidate.best], best.labels, best.groups, over=lambda: not budget.left)
 
 
 def images_of(source: Source) -> tuple[DataFiles, Images, Mapping[str, Selected]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tlkit.errors import TlkitError
+from tlkit.errors import Interrupted, TlkitError
 
 USUAL = "10m"
 
@@ -65,3 +66,29 @@ class Budget:
             end: Seconds since it began.
         """
         return max(end - self.spent, 0.0) / count
+
+
+@dataclass
+class Deadline:
+    """What is called between two batches, and interrupts what computes them when the time is over.
+
+    Attributes:
+        budget: The time.
+        watch: Called first; may raise to stop.
+        passed: It has interrupted something, and not the user.
+    """
+
+    budget: Budget
+    watch: Callable[[], None]
+    passed: bool = False
+
+    def __call__(self) -> None:
+        """Call the other, and look at the clock.
+
+        Raises:
+            Interrupted: the time is over, or whatever the other raises.
+        """
+        self.watch()
+        if self.budget.left <= 0:
+            self.passed = True
+            raise Interrupted(signal.SIGALRM, "there was no time for more.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +18,16 @@ _FEWEST = 20  # images of a part, or two of each class
 _RESAMPLED = 400
 
 
-def curve(rows: Rows, labels: Labels, groups: NDArray[np.int64]) -> MoreLabels | None:
+def curve(
+    rows: Rows, labels: Labels, groups: NDArray[np.int64], *, over: Callable[[], bool] = lambda: False
+) -> MoreLabels | None:
     """Return the accuracy at n/8, n/4, n/2 and n images of one class each, and what twice as many would bring; None for too few points.
 
     Args:
         rows: Outputs of a stage (n, features).
         labels: The classes (n,).
         groups: As `probes.probe` has them.
+        over: Whether there is no time for more, asked before each head; then it is None.
     """
     draws = np.random.default_rng(0)
     points: list[tuple[int, NDArray[np.float64]]] = []
@@ -32,6 +37,8 @@ def curve(rows: Rows, labels: Labels, groups: NDArray[np.int64]) -> MoreLabels |
             continue
         scores = []
         for _ in range(1 if part == 1.0 else _DRAWS):
+            if over():
+                return None
             chosen = np.sort(_balanced(labels, count, draws))
             if min(np.bincount(np.unique(labels[chosen], return_inverse=True)[1])) < 2:
                 continue

@@ -24,6 +24,7 @@ from tlkit.record.advice import Candidate, Stage
 from tlkit.run.stage_outputs import Drift, StageOutputs, source_probabilities
 
 _FIRST = 16  # images whose time tells that of the others
+_PIECE, _PIECES = 64, 8  # images, at least, after which it is looked whether there is time for more; at most so many looks
 _FEWEST = 20  # images of a sample that says something, or two of each class where that is more
 _A_HEAD = 0.5  # seconds of the heads of one stage that are no logistic ones, before any was measured
 _UNJUDGED = "no class has two images, one to learn from and one to test"
@@ -128,7 +129,8 @@ class Prober:
         heads = self.head_seconds * len(outputs.widths)
 
         def cost(count: int) -> float:
-            return len(outputs.missing(self.order[:count])) * each + heads
+            passes = len(outputs.missing(self.order[:count])) + outputs.drifting(count)
+            return passes * each + heads
 
         fewest = min(self.count, max(_FEWEST, 2 * self.classes))
         if cost(fewest) > self.budget.left:
@@ -136,6 +138,7 @@ class Prober:
             return TooLong(replace(plain, why_not=why), cost(fewest))
         sizes = (count for count in (self.count, self.count // 2, self.count // 4) if count > fewest)
         count = next((size for size in sizes if cost(size) <= seconds), fewest)
+        count = self._stored(pictures, outputs, fewest, count, end=self.budget.spent + seconds - heads)
         part = replace(part, indices=np.sort(self._readable(pictures, count)))
         rows = outputs.rows(part.indices, observer=self.observer, watch=self.watch)
         labels, groups = pictures.split.targets[part.indices], groups_of(part)
@@ -199,6 +202,28 @@ class Prober:
             if len(outputs.missing(self.order[: self.count])) * found <= seconds or 2 * took > seconds:
                 break
         return found
+
+    def _stored(self, pictures: Pictures, outputs: StageOutputs, fewest: int, count: int, *, end: float) -> int:
+        """Store the outputs for the first images of the order, and return for how many: not for all where it takes longer than was expected.
+
+        Args:
+            pictures: The images.
+            outputs: Of the network.
+            fewest: Images that it takes in any case.
+            count: Images that it takes at most.
+            end: Seconds of the budget after which no more are taken.
+        """
+        done, piece = fewest, max(_PIECE, -(-count // _PIECES))
+        while done < count:
+            indices = self._readable(pictures, done)
+            if len(absent := outputs.missing(indices)):
+                outputs.rows(absent, observer=self.observer, watch=self.watch)
+                if len(outputs.missing(absent)):  # there is no room in the store: they would be computed again
+                    return count
+            if self.budget.spent > min(end, self.budget.seconds):
+                return done
+            done = min(done + piece, count)
+        return count
 
     def _readable(self, pictures: Pictures, count: int) -> NDArray[np.int64]:
         """Decode the first images of the order, and return them; those that cannot be decoded leave it.

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 from tlkit import tasks
 from tlkit.advice import remote_trying, stopping
 from tlkit.advice.arms import Way
-from tlkit.advice.budget import Budget
+from tlkit.advice.budget import Budget, Deadline
 from tlkit.advice.trial_sizes import OVERHEAD, STEP, TrialSizes
 from tlkit.engine.images.library import Library
 from tlkit.errors import Interrupted, NotCarriedOut, RecipeError, RunLocked, TlkitError
@@ -144,7 +145,7 @@ class Trials:
 
     def _tested_rates(self, way: Way) -> Mapping[str, float] | None:
         """Return the rates that a range test suggests for a way, on the images of its first trial; None where there is no time, or none."""
-        count = self.sizes.count(RUNGS[0])
+        count, deadline = self.sizes.count(RUNGS[0]), Deadline(self.budget, self.watch)
         try:
             job = self._planned(way, count)
             key = {"range test of a trial": job.digest, "seed": self.seed, "steps": _TEST_STEPS}
@@ -155,13 +156,16 @@ class Trials:
             if usual * self._slower[False] > self.budget.left:
                 self.notes.append(f"no range test for {way.name}: there is no time for it")
                 return None
-            prepared = self._prepared(job)
+            prepared = self._prepared(job, deadline)
             test = range_tests.measure(
                 prepared, range_tests.together(prepared.plan), steps=_TEST_STEPS, device=self.device, observer=self.observer,
-                watch=self.watch,
+                watch=deadline,
             )  # fmt: skip
         except Interrupted:
-            raise
+            if not deadline.passed:
+                raise
+            self.notes.append(f"the range test of {way.name} was stopped: there was no time for more")
+            return None
         except TlkitError as error:
             self.notes.append(f"no range test for {way.name}: {error.problem}")
             return None
@@ -226,7 +230,12 @@ class Trials:
                 if self.sizes.seconds(way, count) * self._slower[way.solved] <= self.budget.left:
                     lacking[way.name] = job
         self._elsewhere = remote_trying.carry_out_all(
-            lacking, self.place, self._prepared, budget=self.budget, device=self.device, watch=self.watch
+            lacking,
+            self.place,
+            partial(self._prepared, watch=self.watch),
+            budget=self.budget,
+            device=self.device,
+            watch=self.watch,
         )
 
     def _became(self, way: Way, done: RunResult | None, error: TlkitError | None) -> RunResult | None:
@@ -238,7 +247,7 @@ class Trials:
             self._fail(way, error)
             return None
         if done is not None and done.status != "finished":
-            self.notes.append(f"{way.name} was stopped after {done.epochs} epochs: there was no time for more")
+            self._out_of_time(way, done.epochs)
         return done
 
     def _planned(self, way: Way, count: int) -> Job:
@@ -269,31 +278,40 @@ class Trials:
         return jobs.plan_job(resolved, self.seed, self.places, runs=self.runs, where=self.where)
 
     def _carry_out(self, way: Way, job: Job, usual: float, needed: float) -> RunResult | None:
-        began = self.budget.clock()
+        began, deadline = self.budget.clock(), Deadline(self.budget, self.watch)
         try:
-            prepared = self._prepared(job)
+            prepared = self._prepared(job, deadline)
 
             def gives_up(lines: Sequence[Mapping[str, Any]]) -> bool:
                 ending = stopping.ending(lines, prepared.plan)
                 return self.budget.left <= 0 or (ending is not None and ending.interval[1] < needed)
 
             done = execution.execute(
-                prepared, device=self.device, observer=_Quiet(self.observer), watch=self.watch, gives_up=gives_up
+                prepared, device=self.device, observer=_Quiet(self.observer), watch=deadline, gives_up=gives_up
             )
         except Interrupted:
-            raise
+            if not deadline.passed:
+                raise
+            stopped = job.result()
+            self._out_of_time(way, 0 if stopped is None else stopped.epochs)
+            return stopped
         except TlkitError as error:
             self._fail(way, error)
             return None
         if done.status == "finished":
             self._slower[way.solved] = (self.budget.clock() - began) / usual
         elif self.budget.left <= 0:
-            self.notes.append(f"{way.name} was stopped after {done.epochs} epochs: there was no time for more")
+            self._out_of_time(way, done.epochs)
         return done
 
-    def _prepared(self, job: Job) -> Prepared:
+    def _out_of_time(self, way: Way, epochs: int) -> None:
+        self.notes.append(
+            f"{way.name} was stopped after {epochs} epoch{'' if epochs == 1 else 's'}: there was no time for more"
+        )
+
+    def _prepared(self, job: Job, watch: Callable[[], None]) -> Prepared:
         return preparation.prepare(
-            job, library=self._library, images=self._images, device=self.device, observer=self.observer, watch=self.watch
+            job, library=self._library, images=self._images, device=self.device, observer=self.observer, watch=watch
         )
 
     def _ranking_error(self, job: Job) -> float:

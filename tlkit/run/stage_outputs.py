@@ -135,6 +135,11 @@ class StageOutputs:
         ends = np.cumsum(list(self.widths.values()))[:-1]
         return dict(zip(self.widths, np.split(out, ends, axis=1), strict=True))
 
+    def drifting(self, count: int) -> int:
+        """Return how many of so many images `drift` passes through the network once more; 0 for a network without such layers."""
+        norms = any(isinstance(layer, _NORMS) for layer in self._network.stages.modules())
+        return min(count, _DRIFT) if norms else 0
+
     def drift(self, indices: NDArray[np.int64], *, watch: Callable[[], None] = lambda: None) -> tuple[Drift, ...]:
         """Return how far each BatchNorm layer's statistics are from those of some images; () for a network without such layers."""
         some = indices[even_sample.positions(len(indices), _DRIFT)]
