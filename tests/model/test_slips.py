@@ -61,12 +61,28 @@ def test_attribute_that_a_stage_has_not_cannot_be_set() -> None:
     assert 'did you mean "trainable"?' in str(caught.value)
 
 
-@pytest.mark.parametrize("labels", [["a"] * 12, np.zeros(12, int)])
+@pytest.mark.parametrize("labels", [["a"] * 12, np.zeros(12, int), [1] * 12, np.ones((12, 1)), [7] * 12])
 def test_labels_of_one_class_are_refused(labels: object) -> None:
     mine = tlkit.Model("toy", image_size=16, device="cpu")
     mine.compile(lr=1e-2)
     with pytest.raises(TlkitError, match="y has one class"):
         mine.fit(PIXELS, labels, epochs=1, batch_size=4, verbose=0)
+
+
+def test_classes_without_an_image_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tlkit.Model("toy", image_size=16, device="cpu")
+    mine.compile(lr=1e-2)
+    mine.fit(PIXELS, [1, 3] * 6, epochs=1, batch_size=4, verbose=2)
+    assert mine.class_names == ("0", "1", "2", "3"), "as in Keras: some may be missing by chance"
+    said = capsys.readouterr().err
+    assert "Model.fit: y has no image of 2 of 4 classes: 0, 2; " in said
+    assert "number them from 0, or give names as y" in said
+    named = tlkit.Model("toy", classes=["cat", "dog", "fox"], image_size=16, device="cpu", head="multilabel")
+    named.compile(lr=1e-2)
+    named.fit(PIXELS, [[1, 0, 0], [1, 1, 0]] * 6, epochs=1, batch_size=4, verbose=2)
+    assert "y has no image of 1 of 3 classes: fox\n" in capsys.readouterr().err
+    named.fit(PIXELS, [[1, 0, 0], [1, 1, 1]] * 6, epochs=1, batch_size=4, verbose=2)
+    assert "no image of" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", [4, [32, 32, 3]])

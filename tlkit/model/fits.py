@@ -49,13 +49,13 @@ class Found:
         images: All splits.
         job: What `apply` would call the run.
         refusal: Why no recipe can say it; "" where one can.
-        unused: A line for each argument of compile and fit that has no effect.
+        notes: Lines for the user: classes without an image, and arguments of compile and fit that have no effect.
     """
 
     images: Images
     job: Job
     refusal: str
-    unused: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epoch
         TlkitError: the images cannot be used.
     """
     given = _given(request, usual, known, setup.bands)
+    missing = "" if given.images is None else inputs.without_images(given.images, known=known, where="Model.fit")
     tables = _tables(request, setup, usual, epochs_done, given=given)
     images, job = _images(setup, given, tables)
     if request.class_weight is not None:
@@ -99,7 +100,8 @@ def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epoch
         held_out = inputs.held_out(request.validation_data, known=now, where="Model.fit: validation_data", bands=setup.bands)
         images, job = setup.validated(images, job, held_out)
     unused = [line.replace("schedule:", "epochs and schedule:") for line in job.resolved.unused]
-    return Found(images, job, _refusal(given, request), tuple(f"not used: {line}" for line in unused))
+    notes = (*filter(None, [missing]), *(f"not used: {line}" for line in unused))
+    return Found(images, job, _refusal(given, request), notes)
 
 
 def split_table(split: Mapping[str, Any] | None, part: float | None, held_out: object) -> object:

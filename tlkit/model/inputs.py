@@ -21,6 +21,7 @@ from tlkit.plugin import Dataset, Images, Split, registry
 from tlkit.sources import datasets
 
 MEMORY = "memory"  # stands for the name of a data set that is not on disk
+_TWO_CLASSES = "a classifier needs images of two classes at least"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,29 @@ def whole(given: Images) -> Split:
     return given.splits["train"]
 
 
+def without_images(given: Images, *, known: Labels, where: str) -> str:
+    """Say which classes have no image among those in memory that are trained on; "" where every class has one.
+
+    Raises:
+        TlkitError: all images are of one class.
+    """
+    targets = whole(given).targets
+    if len(targets.shape) == 2:  # a column for each class
+        there = np.flatnonzero(targets.any(0))
+    else:
+        there = np.unique(targets)
+        if len(there) == 1:
+            raise TlkitError(f"{where}: y has one class, {given.classes[int(there[0])]}.", _TWO_CLASSES)
+    missing = np.setdiff1d(np.arange(len(given.classes)), there).tolist()
+    if not missing:
+        return ""
+    shown = first_few(given.classes[number] for number in missing)
+    said = f"{where}: y has no image of {len(missing):,} of {len(given.classes):,} classes: {shown}"
+    if known.count is not None or known.names:
+        return said
+    return f"{said}; numbers without names are classes from 0 to the largest: number them from 0, or give names as y"
+
+
 def _named(x: str | os.PathLike[str], *, where: str) -> Given:
     name = str(x)
     if datasets.is_named(name):
@@ -136,9 +160,7 @@ def _items(x: torch.utils.data.Dataset[Any]) -> Iterable[Any]:
 def _images(found: Sequence[pictures.Picture] | NDArray[np.uint8], y: object, *, known: Labels, where: str) -> Images:
     classes, targets = labels_of(y, known=known, where=where)
     if len(classes) < 2:
-        raise TlkitError(
-            f"{where}: y has one class, {', '.join(classes) or 'of none'}.", "a classifier needs images of two classes at least"
-        )
+        raise TlkitError(f"{where}: y has one class, {', '.join(classes) or 'of none'}.", _TWO_CLASSES)
     if len(found) != len(targets):
         raise TlkitError(f"{where}: x has {len(found):,} images, and y has {len(targets):,} labels.")
     if not len(found):

@@ -357,7 +357,7 @@ class Model:
         self.stop_training = False
         try:
             with progress.observer(verbose) as shown, machine.kept_blocks, torch_settings.applied(self._setup.device):
-                for line in found.unused:
+                for line in found.notes:
                     shown.note(line)
                 training.run(self, shown=shown, stop=lambda: self.stop_training, optimizer=self._standing.optimizer)
         finally:
