@@ -14,7 +14,10 @@ import torch
 from conftest import Cli
 from PIL import Image
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from toy_training import training
@@ -26,6 +29,7 @@ from tlkit.engine.solver import SinglePass
 from tlkit.errors import RecipeError, RunFolderError
 from tlkit.plugin import Head, Solving, registry
 from tlkit.recipe.digest import digest_of
+from tlkit_heads.solved import LogisticOptions
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -167,6 +171,24 @@ def test_what_it_does_not_use_is_not_in_the_digest(toy_recipe: Path) -> None:
     assert digest() == digest("schedule.epochs=9", "lr_groups={}", "optimizer.ema=0.5", "freeze={backbone=true}")
     assert digest() != digest("head.options.C=2.0")
     assert digest() != digest("head.embed=stem")
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3, 1000.0])
+def test_a_feature_that_is_nearly_constant_in_training_decides_no_image(mean: float) -> None:
+    """The head answers as scikit-learn's logistic regression of the other features does, also where the feature is another."""
+    draw = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    x = (0.6 * draw.normal(size=(3, 8))[labels] + draw.normal(size=(90, 8))).astype(np.float32)
+    noise = np.full((90, 3), mean, np.float32)
+    noise[:, 1] += draw.normal(0, 1e-12, 90).astype(np.float32)
+    noise[::7, 2] = np.nextafter(noise[::7, 2], np.float32(np.inf))
+    head, solving = registry.get(Head, "logistic"), Solving(labels, 11, 3, 0, None, "accuracy")
+    fitted, _ = estimators.fit(head, LogisticOptions(C=0.1), np.hstack([x, noise]), labels, solving)
+    known = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=5_000)).fit(x, labels)
+    for later in (noise, noise + np.float32(0.1)):
+        found = fitted(torch.from_numpy(np.hstack([x, later]))).exp().numpy()
+        np.testing.assert_allclose(found, known.predict_proba(x), atol=1e-5)
+    assert estimators.without_noise(x) is x
 
 
 def test_a_class_with_one_image_leaves_no_choice() -> None:

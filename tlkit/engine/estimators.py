@@ -19,6 +19,7 @@ from tlkit.plugin import Head, Solving
 from tlkit.record import selection
 
 LEAST = 1e-7  # a probability of 0 is taken for this one: else one wrong answer that is sure makes the mean loss endless
+_ROWS = 4096  # of embeddings that are float64 at a time
 # Classes that scikit-learn's own estimators hold and skops does not trust by itself.
 TRUSTED = (
     "sklearn._loss.link.Interval",
@@ -132,6 +133,7 @@ def refit(fitted: FittedHead, embedded: NDArray[np.float32], labels: NDArray[np.
 
 def _fit_(estimator: Any, embedded: NDArray[np.float32], labels: NDArray[np.int64], *, name: str) -> tuple[str, ...]:
     """Fit an estimator, and return its library's warnings as lines."""
+    embedded = without_noise(embedded)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -141,6 +143,29 @@ def _fit_(estimator: Any, embedded: NDArray[np.float32], labels: NDArray[np.int6
             raise PluginError(f"head.kind: {name} cannot be fitted to {units.images(len(labels))}: {why}.") from error
     texts = (str(each.message).strip().partition("\n")[0].rstrip(".") for each in caught)
     return tuple(dict.fromkeys(f"the {name} head was fitted, and its library warns: {text}" for text in texts))
+
+
+def without_noise(embedded: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return embeddings (N, F) in which a feature that varies by no more than float32 rounds is constant; mostly they are as given.
+
+    Such a feature, of a channel that is all but dead for instance, tells nothing that another kernel would not tell otherwise. Brought to a
+    standard deviation of 1 it would count as much as any other, and an image for which it is not that small would be decided by it.
+    A constant one is left alone by scikit-learn: it divides it by 1, and gives it the weight 0.
+
+    Deviations are compared with the feature's own mean and with the median deviation of those that vary, each times float32's epsilon.
+    """
+    means = embedded.mean(0, dtype=np.float64)
+    squares = np.zeros(embedded.shape[1])
+    for first in range(0, len(embedded), _ROWS):
+        squares += ((embedded[first : first + _ROWS] - means) ** 2).sum(0)
+    spread = np.sqrt(squares / len(embedded))
+    usual = np.median(spread[spread > 0]) if spread.any() else 0.0
+    noise = (spread > 0) & (spread <= np.finfo(np.float32).eps * np.maximum(np.abs(means), usual))
+    if not noise.any():
+        return embedded
+    found = embedded.copy()
+    found[:, noise] = means[noise]
+    return found
 
 
 def to_bytes(solved: FittedHead) -> bytes:
