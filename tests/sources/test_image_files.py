@@ -8,7 +8,8 @@ import pytest
 from conftest import Cli
 from PIL import Image
 
-from tlkit.errors import DataError
+from tlkit.engine.images import decode
+from tlkit.errors import DataError, ImageError
 from tlkit.sources import image_files
 
 
@@ -61,6 +62,25 @@ def test_a_file_larger_than_pillows_limit_brings_no_warning_of_pillows(tmp_path:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert image_files.unreadable([tmp_path / "a.ppm"], max_pixels=200_000_000, on_corrupt="error") == ""
+
+
+def test_libtiff_writes_nothing_of_a_damaged_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path, compression="tiff_lzw")
+    content = bytearray(path.read_bytes())
+    content[200:260] = b"\xff" * 60
+    path.write_bytes(content)
+
+    def of_pillow() -> str:
+        with pytest.raises(OSError), Image.open(path) as image:  # noqa: PT011  # Pillow's words are not ours
+            image.load()
+        return capfd.readouterr().err
+
+    assert of_pillow() != "", "libtiff has something to say"
+    with pytest.raises(ImageError, match=r"a\.tif: cannot be decoded"):
+        decode.decode(path)
+    assert capfd.readouterr().err == ""
+    assert of_pillow() != "", "what the program had set is set again"
 
 
 def test_init_plan_and_apply_say_what_is_not_used_and_what_cannot_be_read(photos: Path, run: Cli) -> None:

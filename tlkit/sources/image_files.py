@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tlkit.errors import DataError, ImageError, first_few
 from tlkit.plugin import ImageFile, image_kinds
-from tlkit.sources import band_files, orientation
+from tlkit.sources import band_files, libtiff, orientation
 from tlkit.units import Size
 
 OnCorrupt = Literal["error", "skip"]
@@ -29,19 +29,20 @@ _SUBFILE, _OLD_SUBFILE, _MASK = 254, 255, 4  # TIFF 6.0, NewSubfileType and Subf
 _REDUCED, _OLD_REDUCED = 1, 2
 
 _lock = threading.Lock()
-_opening, _limit = 0, Image.MAX_IMAGE_PIXELS
+_opening, _limit, _handler = 0, Image.MAX_IMAGE_PIXELS, None
 
 
 @contextmanager
 def without_limit() -> Iterator[None]:
-    """Lift Pillow's limit of pixels for as long as any thread is in this context, and put it back after the last.
+    """Lift Pillow's limit of pixels for as long as any thread is in this context, and put it back after the last; libtiff is silent.
 
-    The limit is one for the whole process, and belongs to the program that imports tlkit; `data.max_pixels` belongs to a recipe.
+    Both are one for the whole process, and belong to the program that imports tlkit; `data.max_pixels` belongs to a recipe.
     """
-    global _opening, _limit
+    global _opening, _limit, _handler
     with _lock:
         if not _opening:
             _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            _handler = libtiff.set_error_handler(None)
         _opening += 1
     try:
         yield
@@ -50,6 +51,7 @@ def without_limit() -> Iterator[None]:
             _opening -= 1
             if not _opening:
                 Image.MAX_IMAGE_PIXELS = _limit
+                libtiff.set_error_handler(_handler)
 
 
 def opened(file: ImageFile) -> Image.Image:
