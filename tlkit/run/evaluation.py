@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tlkit import tasks
 from tlkit.engine import evaluate as engine
 from tlkit.engine import tiles
 from tlkit.engine.images import corrupt, device_batches, extents, levels
@@ -23,26 +22,20 @@ from tlkit.engine.images.pictures import Pictures, Progress
 from tlkit.engine.images.views import geometries
 from tlkit.engine.ranks.ranks import ALONE, Shared
 from tlkit.engine.sampled_features import SampledFeatures
-from tlkit.errors import DataError, RunFolderError, TlkitError, in_setting, nearest, option, setting
+from tlkit.errors import DataError, RunFolderError, TlkitError
 from tlkit.network.network import Network
-from tlkit.plans import band_checks, dataset_facts, dataset_images
 from tlkit.plans.resolved import Source
-from tlkit.plugin import DataFiles, Dataset, Split, registry
-from tlkit.recipe import naming, parsing
-from tlkit.recipe.messages import dotted
-from tlkit.recipe.settings import parse_setting
-from tlkit.recipe.tables import DataTable
+from tlkit.plugin import Split
+from tlkit.recipe import parsing
 from tlkit.record import calibration, run_folder, statistics
 from tlkit.record import predictions as predictions_file
 from tlkit.record.calibration import Calibrated
 from tlkit.record.report_data import ReportData
-from tlkit.run import report_images
+from tlkit.run import evaluated_images, report_images
 from tlkit.run.prediction import Predictor
-from tlkit.sources import data_files, datasets, scaling
+from tlkit.sources import scaling
 from tlkit.sources.places import Places
 from tlkit.tasks import Predictions, averaging, scoring
-
-_OPTIONS = ("data", "options")
 
 
 @dataclass(frozen=True)
@@ -144,40 +137,20 @@ def evaluate(
         TlkitError: there is no such data set, it has classes that the network has not, or no image of it can be decoded.
     """
     (arm,) = parsing.read(run / run_folder.RECIPE).arms.values()
-    with naming.named(f"evaluate: {on}"):
-        source = _source(on, settings, arm.data)
     wanted = predictor.network.task.targets
-    if source.name != on and wanted.whole:
-        raise DataError(
-            f"evaluate: {on}: is read as a sub-folder per class, and the network answers for {wanted.words}.",
-            f"name the data set that reads it: {option('on', arm.data.name)} {setting(f'data.options.path={on}')}, with its other options",
-        )
-    with naming.named(f"evaluate: {on}"):
-        found = data_files.find_data(source.name, source.dataset, source.options, places, fetch=True)
-        images, part = dataset_images.labelled_images(source, found, predictor.classes, where=f"evaluate: {on}")
-    for line in dataset_facts.unused(found):
-        note(line)
-    if part == "all" and _was_trained_on(run, source, found):
-        note(f"evaluate: {on}: the run was trained on images of this data set; its metrics do not tell how it does on new ones")
-    targets = images.splits[part].targets
-    if not wanted.holds(targets):
-        words = tasks.understanding(targets)[0].targets.words
-        raise DataError(f"evaluate: {on}: has {words}; the network answers for {wanted.words}.")
-    geometry = predictor.geometry
-    if geometry.bands is None:
-        geometry = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
-    if wanted.whole:
-        largest = extents.sizes(images.splits[part], geometry).max(0).tolist()
-        canvas = scaling.whole_strides((largest[0], largest[1]), predictor.stride)
-        geometry = replace(geometry, size=canvas, resized=canvas)
-        if views != 1:
-            raise TlkitError("evaluate: --views: masks and boxes are evaluated in one view.", "leave it out")
+    source, images, part = evaluated_images.find(predictor, run, arm.data, on, settings, places=places, note=note)
+    geometry = _geometry(predictor, images.splits[part], source)
+    if wanted.whole and views != 1:
+        raise TlkitError("evaluate: --views: masks and boxes are evaluated in one view.", "leave it out")
     if tile is not None and not wanted.masks:
         raise TlkitError("evaluate: --tile: is for masks, and the run gives none.", "leave it out")
     tile = predictor.tile_of(tile)
     library = Library(images, note=note)
     indices, unreadable = corrupt.decodable(
-        library.pictures(part, geometry), np.arange(len(targets)), on_corrupt="skip", progress=lambda done, total: None
+        library.pictures(part, geometry),
+        np.arange(len(images.splits[part].targets)),
+        on_corrupt="skip",
+        progress=lambda done, total: None,
     )
     masks = None
     if wanted.masks:
@@ -239,12 +212,6 @@ def calibrated(found: Evaluation, run: Path) -> Calibrated | None:
     return calibration.calibrated((found.predicted.logits.numpy(), labels), fitted)
 
 
-def _was_trained_on(run: Path, source: Source, found: DataFiles) -> bool:
-    """Return whether a data set has the files that a run was trained on."""
-    known = run_folder.inputs(run).get("data")
-    return bool(found.files) and known == data_files.data_content(source.dataset, found)
-
-
 def predictions(
     network: Network, part: Part, *, batch_size: int, device: torch.device, progress: Progress, tile: int | None = None
 ) -> Predictions:
@@ -291,24 +258,13 @@ def of_views(
     ]
 
 
-def _source(on: str, settings: Sequence[str], table: DataTable) -> Source:
-    """Return the data set that is evaluated, with its options."""
-    options: dict[str, Any] = {}
-    for given in map(parse_setting, settings):
-        if given.path[:2] != _OPTIONS or len(given.path) != len(_OPTIONS) + 1:
-            raise TlkitError(
-                f"{in_setting(dotted(*given.path))}: is no option of the data set.", setting("data.options.KEY=VALUE")
-            )
-        options[given.path[2]] = given.value
-    name = on
-    if not datasets.is_named(on):
-        if not Path(on).is_dir():
-            names = [entry.name for entry in registry.entries(Dataset)]
-            raise TlkitError(
-                f"evaluate: {on} is neither a data set nor a folder.", nearest(on, names), f"data sets: {', '.join(names)}"
-            )
-        name, options = "folder", {"path": str(Path(on).resolve()), **options}
-    dataset = registry.get(Dataset, name)
-    if table.channels is not None and band_checks.reads_bands(dataset):
-        options["channels"] = table.channels
-    return Source(name, dataset, parsing.options(dataset.options, options, place="data.options"))
+def _geometry(predictor: Predictor, split: Split, source: Source) -> Geometry:
+    """Return how pictures are brought to size: for masks and boxes on one canvas, in whole strides, that holds each of them."""
+    geometry = predictor.geometry
+    if geometry.bands is None:
+        geometry = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
+    if predictor.network.task.targets.whole:
+        largest = extents.sizes(split, geometry).max(0).tolist()
+        canvas = scaling.whole_strides((largest[0], largest[1]), predictor.stride)
+        geometry = replace(geometry, size=canvas, resized=canvas)
+    return geometry
