@@ -20,7 +20,8 @@ from tlkit.network import device_memory
 from tlkit.network.stages import Stage
 from tlkit.plans import dataset_facts, plan_json, resolve
 from tlkit.plans import plan as plans
-from tlkit.plans.plan import DataFacts, ImagesPlan, MemoryPlan, Plan
+from tlkit.plans.dataset_facts import DataFacts
+from tlkit.plans.plan import ImagesPlan, MemoryPlan, Plan
 from tlkit.plugin import Backbone
 from tlkit.sources.places import Places
 

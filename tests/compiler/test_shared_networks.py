@@ -12,7 +12,8 @@ from tlkit.compiler.network_cost import FlopCounterMode
 from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.plans import resolve
-from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
+from tlkit.plans.dataset_facts import DataFacts
+from tlkit.plans.plan import ImagesPlan, Plan
 from tlkit.plans.resolved import Resolved
 from tlkit.sources.places import Places
 

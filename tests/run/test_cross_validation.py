@@ -22,7 +22,7 @@ from tlkit import api
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
-from tlkit.plans.plan import DataFacts
+from tlkit.plans.dataset_facts import DataFacts
 from tlkit.record import results, run_choice, run_folder
 from tlkit.run import loading
 from tlkit.sources.places import Places

@@ -19,17 +19,8 @@ from tlkit.network.network import Network
 from tlkit.plans import adaptation_checks, arm_checks, compared_stages, head_starts, licences, preprocessing
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.batches import steps_per_epoch
-from tlkit.plans.plan import (
-    Choice,
-    DataFacts,
-    GroupPlan,
-    ParameterPlan,
-    PhasePlan,
-    Plan,
-    SizePlan,
-    StagePlan,
-    trains_in,
-)
+from tlkit.plans.dataset_facts import DataFacts
+from tlkit.plans.plan import Choice, GroupPlan, ParameterPlan, PhasePlan, Plan, SizePlan, StagePlan, trains_in
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe import expansion, maps
 from tlkit.recipe.map_tables import AUTO

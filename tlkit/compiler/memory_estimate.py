@@ -20,7 +20,8 @@ from tlkit.network.network import Network
 from tlkit.network.shapes import does_not_run
 from tlkit.plans.auxiliary import AuxHeads
 from tlkit.plans.batches import batches_per_epoch
-from tlkit.plans.plan import Choice, DataFacts, MemoryPlan, trains_in
+from tlkit.plans.dataset_facts import DataFacts
+from tlkit.plans.plan import Choice, MemoryPlan, trains_in
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe import augmentations
 from tlkit.recipe.maps import Partition

@@ -20,8 +20,9 @@ from tlkit.model.inputs import MEMORY, Given, whole
 from tlkit.network import weights
 from tlkit.network.network import Network
 from tlkit.plans import dataset_images, job_inputs, jobs, resolve
+from tlkit.plans.dataset_facts import DataFacts
 from tlkit.plans.jobs import Job
-from tlkit.plans.plan import DataFacts, ImagesPlan, Plan
+from tlkit.plans.plan import ImagesPlan, Plan
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Convention, Dataset, Images, Split
 from tlkit.recipe import maps, naming, parsing

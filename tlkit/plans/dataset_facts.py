@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tlkit.plans import dataset_images, file_looks, job_inputs, looked_up, other
 from tlkit.plans.dataset_parts import Selected, select, split_train
 from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
-from tlkit.plans.plan import Choice, DataFacts, ImagesPlan
+from tlkit.plans.plan import Choice, ImagesPlan
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import DataFiles, Dataset, ImageFile, Images, Split
 from tlkit.plugin.members import Subset
@@ -29,6 +29,32 @@ from tlkit.units import Size
 
 # Bytes of files that a plan reads to compare them, about a second; a run compares all, and remembers their digests.
 _READ = 1e9
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the planner must know of the images.
+
+    Attributes:
+        classes: How many.
+        images: Of each split, after [data.split].
+        names: Of the classes; () where they are not known yet.
+        per_class: Training images of each, after [data.split]; () likewise.
+        warnings: What a person should think twice about, in words: classes without a held-out image, files that are not used or
+            cannot be read.
+        choices: What was decided about the images.
+        originals: Height and width that most training images do not exceed; None where that is not known, or does not matter.
+        pixels: Of each class in the training masks, where balanced class weights are made from them; else ().
+    """
+
+    classes: int
+    images: ImagesPlan
+    names: tuple[str, ...] = ()
+    per_class: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    originals: Size | None = None
+    pixels: tuple[int, ...] = ()
 
 
 def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None, fold: int | None = None) -> DataFacts:

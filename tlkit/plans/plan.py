@@ -168,32 +168,6 @@ class ImagesPlan:
 
 
 @dataclass(frozen=True)
-class DataFacts:
-    """What the planner must know of the images.
-
-    Attributes:
-        classes: How many.
-        images: Of each split, after [data.split].
-        names: Of the classes; () where they are not known yet.
-        per_class: Training images of each, after [data.split]; () likewise.
-        warnings: What a person should think twice about, in words: classes without a held-out image, files that are not used or
-            cannot be read.
-        choices: What was decided about the images.
-        originals: Height and width that most training images do not exceed; None where that is not known, or does not matter.
-        pixels: Of each class in the training masks, where balanced class weights are made from them; else ().
-    """
-
-    classes: int
-    images: ImagesPlan
-    names: tuple[str, ...] = ()
-    per_class: tuple[int, ...] = ()
-    warnings: tuple[str, ...] = ()
-    choices: tuple[Choice, ...] = ()
-    originals: Size | None = None
-    pixels: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
 class MemoryPlan:
     """Estimated peak while training, in bytes; what Python and torch themselves hold is not in it.
 

@@ -16,11 +16,11 @@ from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import DataError, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import arm_checks, dataset_facts, dataset_images, other_parts, overlap, target_copies, unlabelled
+from tlkit.plans.dataset_facts import DataFacts
 from tlkit.plans.dataset_parts import Selected, select
 from tlkit.plans.jobs import Job
 from tlkit.plans.other_parts import OtherParts
 from tlkit.plans.overlap import Overlap
-from tlkit.plans.plan import DataFacts
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Images
 from tlkit.recipe.recipe import FORMAT
