@@ -16,3 +16,7 @@ def truncate(path: Path) -> None:
 
 def empty(path: Path) -> None:
     path.write_bytes(b"")
+
+
+def remove(path: Path) -> None:
+    path.unlink()

@@ -12,7 +12,7 @@ import pytest
 import torch
 import toy_runs
 from conftest import TOY_RECIPE
-from toy_damages import empty, flip, truncate
+from toy_damages import empty, flip, remove, truncate
 from toy_signals import SignalAfter
 
 from tlkit import api
@@ -113,6 +113,24 @@ def test_prediction_and_comparison_do_not_read_a_damaged_file(run: Path, name: s
         run_differences.differences(run, run)
 
 
+def test_missing_files_are_named_with_what_makes_them_again(run: Path) -> None:
+    (run / "weights.safetensors").unlink()
+    (run / "predictions.npz").unlink()
+    found, notes = read_again(run), Notes()
+    for reader, name in {"predict": "weights.safetensors", "diff": "weights.safetensors", "choice": "weights.safetensors",
+                         "report": "predictions.npz"}.items():  # fmt: skip
+        assert str(found[reader]) == f"{run / name}: is missing.\n  apply its recipe again to make it again"
+    assert applied(run, verify=False, notes=notes).changed
+    assert any("weights.safetensors is missing; it is made again" in line for line in notes.lines), notes.lines
+    assert not any(isinstance(each, TlkitError) for each in read_again(run).values())
+    (run / "resolved.toml").unlink()
+    found = read_again(run)
+    with pytest.raises(RunFolderError) as error:
+        applied(run, verify=False)
+    for each in (*found.values(), error.value):
+        assert "resolved.toml: is missing.\n  nothing else holds what it held: move the run's folder away" in str(each)
+
+
 def test_run_does_not_begin_from_damaged_weights(run: Path, toy_recipe: Path) -> None:
     flip(run / "weights.safetensors")
     with pytest.raises(RunFolderError, match=r"weights\.safetensors: is damaged"):
@@ -174,7 +192,9 @@ def read_again(run: Path) -> dict[str, object]:
     """What a report, a comparison, a prediction and a choice between runs find in a run; an error where there is one."""
 
     def report() -> object:
-        (shown,) = runs.read([run])
+        shown = next(iter(runs.read(runs.find([run]))), None)
+        if shown is None:
+            raise RunFolderError(f"{run}: there is no finished run.")  # as `page.write` says it
         return shown.metrics, shown.plan, shown.evaluation, shown.scores
 
     def predicted() -> object:
@@ -183,7 +203,7 @@ def read_again(run: Path) -> dict[str, object]:
     readers: dict[str, Callable[[], object]] = {
         "report": report,
         "predict": predicted,
-        "diff": lambda: run_differences.differences(run, run),
+        "diff": lambda: run_differences.differences(run_choice.choose(run).folder, run),
         "choice": lambda: run_choice.choose(run.parent).folder,
     }
     return asked(readers)
@@ -232,13 +252,13 @@ def wrong_answers(run: Path, damage: Callable[[Path], None], read: Callable[[Pat
     return wrong
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, empty, folder])
+@pytest.mark.parametrize("damage", [flip, truncate, empty, folder, remove])
 def test_whatever_is_damaged_is_named_or_makes_no_difference(run: Path, damage: Callable[[Path], None]) -> None:
     assert wrong_answers(run, damage, read_again) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [flip, truncate, empty, folder])
+@pytest.mark.parametrize("damage", [flip, truncate, empty, folder, remove])
 def test_plan_and_export_name_what_is_damaged_or_give_the_right_answer(run: Path, damage: Callable[[Path], None]) -> None:
     right = planned_and_exported(run)
     assert not any(isinstance(each, TlkitError) for each in right.values())

@@ -186,8 +186,13 @@ def test_run_without_weights_is_an_error(toy_recipe: Path, tmp_path: Path, earli
     copy.mkdir()
     for name in ("resolved.toml", "recipe.toml", "result.json"):
         (copy / name).write_text((_run(earlier, "good") / name).read_text())
+    with pytest.raises(TlkitError, match=r"begun.weights\.safetensors: is missing"):
+        _apply(toy_recipe, "backbone.weights=run:begun")
+    result = json.loads((copy / "result.json").read_text())
+    (copy / "result.json").write_text(json.dumps(result | {"status": "interrupted", "files": {}}))
     with pytest.raises(TlkitError, match="begun: this run has no weights yet"):
         _apply(toy_recipe, "backbone.weights=run:begun")
+    (copy / "result.json").write_text(json.dumps(result))
     (copy / "weights.safetensors").write_bytes(b"cut short")
     with pytest.raises(TlkitError, match=r"begun.weights\.safetensors: is damaged: it has 9 bytes"):
         _apply(toy_recipe, "backbone.weights=run:begun")

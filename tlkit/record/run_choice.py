@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from tlkit.errors import RunFolderError, first_few, option
-from tlkit.record import run_folder, selection
+from tlkit.record import run_files, run_folder, selection
 from tlkit.record.run_folder import RunResult
 
 
@@ -31,7 +31,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _Finished:
+class _Run:
     folder: Path
     result: RunResult
 
@@ -39,6 +39,12 @@ class _Finished:
     def written(self) -> int:
         """When it ended."""
         return (self.folder / run_folder.RESULT).stat().st_mtime_ns
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ended and wrote its weights; they may be missing since."""
+        wrote = run_folder.WEIGHTS in self.result.files or (self.folder / run_folder.WEIGHTS).is_file()
+        return self.result.status == "finished" and wrote
 
     def scores(self, by: str) -> Mapping[str, float] | None:
         """Return the scores that a metric is looked up in; None where the run has none."""
@@ -81,14 +87,14 @@ def choose(path: Path, arm: str | None = None) -> Choice:
         arm: Only runs of this arm.
 
     Raises:
-        RunFolderError: there is no such folder, no such run in it, or no validation score to choose by.
+        RunFolderError: there is no such folder, no such run in it, no validation score to choose by, or the run's weights are missing.
     """
     if os.path.isfile(path):  # unlike Path.is_file it answers for a name that no file can have
         what = "a recipe, not the folder of its runs" if path.suffix == ".toml" else "a file, not a run's folder"
         raise RunFolderError(f"{path}: is {what}.", "a run's folder, or a recipe's: runs/NAME")
     if not os.path.isdir(path):
         raise RunFolderError(f"{path}: there is no such run folder.", "a run's folder, or a recipe's: runs/NAME")
-    if (path / run_folder.RESOLVED).is_file():
+    if run_folder.is_run(path):
         return Choice(_named(path, arm))
     finished, unreadable = _finished(path, arm)
     newest = max(finished, key=lambda each: each.written)
@@ -110,6 +116,8 @@ def choose(path: Path, arm: str | None = None) -> Choice:
         "without validation scores": [each.folder for each in same if each not in validated and each is not best],
         "cannot be read": unreadable,
     }
+    if not (best.folder / run_folder.WEIGHTS).is_file():
+        run_files.check(best.folder, [run_folder.WEIGHTS])
     others = ", ".join(
         f"{first_few(folder.name for folder in folders)} ({what})" for what, folders in passed_over.items() if folders
     )
@@ -118,13 +126,13 @@ def choose(path: Path, arm: str | None = None) -> Choice:
     return Choice(best.folder, why if len(finished) > 1 else "")
 
 
-def _of_folds(runs: Sequence[_Finished], by: str) -> tuple[_Finished, str]:
+def _of_folds(runs: Sequence[_Run], by: str) -> tuple[_Run, str]:
     """Return the first fold of the best arm, and why: folds have different validation images, so their scores rank arms alone."""
-    arms: dict[tuple[str, bool], list[_Finished]] = {}
+    arms: dict[tuple[str, bool], list[_Run]] = {}
     for each in runs:
         arms.setdefault((each.result.arm, each.result.fold is None), []).append(each)
 
-    def mean(own: Iterable[_Finished]) -> list[float]:
+    def mean(own: Iterable[_Run]) -> list[float]:
         worths = [selection.worth(each.scores(by), by) for each in own]
         return [fmean(values) for values in zip(*worths, strict=True)]
 
@@ -137,27 +145,32 @@ def _of_folds(runs: Sequence[_Finished], by: str) -> tuple[_Finished, str]:
 def _named(path: Path, arm: str | None) -> Path:
     """Return a run's own folder, if it can be used."""
     result = run_folder.read(path)
+    if result is None and (path / run_folder.WEIGHTS).is_file():
+        raise RunFolderError(f"{path / run_folder.RESULT}: is missing.", "apply its recipe again to make it again")
     if result is None or not (path / run_folder.WEIGHTS).is_file():
+        run_files.check(path, [run_folder.WEIGHTS])
         raise RunFolderError(f"{path}: this run has no weights yet.", "apply its recipe again to finish it")
     if arm not in (None, result.arm):
         raise RunFolderError(f'{path}: is a run of arm "{result.arm}", not of "{arm}".', f"leave {option('arm')} out")
     return path
 
 
-def _finished(path: Path, arm: str | None) -> tuple[list[_Finished], list[Path]]:
+def _finished(path: Path, arm: str | None) -> tuple[list[_Run], list[Path]]:
     """Return the finished runs of a recipe's folder, of one arm or of all, and the folders of runs that cannot be read."""
-    runs: list[_Finished] = []
+    runs: list[_Run] = []
     errors: dict[Path, RunFolderError] = {}
     for file in sorted(path.glob(f"*/{run_folder.RESULT}")):
         try:
             result = run_folder.read(file.parent)
+            if not (file.parent / run_folder.RESOLVED).is_file():
+                run_files.check(file.parent, [run_folder.RESOLVED])
             run_folder.resolved(file.parent)
         except RunFolderError as error:
             errors[file.parent] = error
             continue
         if result is not None:
-            runs.append(_Finished(file.parent, result))
-    done = [each for each in runs if each.result.status == "finished" and (each.folder / run_folder.WEIGHTS).is_file()]
+            runs.append(_Run(file.parent, result))
+    done = [each for each in runs if each.finished]
     found = [each for each in done if arm in (None, each.result.arm)]
     if not found and (recipes := [each for each in errors if any(each.glob(f"*/{run_folder.RESOLVED}"))]):
         raise RunFolderError(f"{path}: holds recipes' folders, not runs.", f"name one: {first_few(map(str, recipes))}")
@@ -173,7 +186,7 @@ def _finished(path: Path, arm: str | None) -> tuple[list[_Finished], list[Path]]
     return found, list(errors)
 
 
-def _stopped(runs: Sequence[_Finished]) -> list[str]:
+def _stopped(runs: Sequence[_Run]) -> list[str]:
     """Say which runs are not finished and can be used all the same, if their own folder is named."""
     usable = [each for each in runs if each.result.status != "finished" and (each.folder / run_folder.WEIGHTS).is_file()]
     return [
@@ -182,7 +195,7 @@ def _stopped(runs: Sequence[_Finished]) -> list[str]:
     ]
 
 
-def _no_scores(path: Path, runs: Sequence[_Finished]) -> RunFolderError:
+def _no_scores(path: Path, runs: Sequence[_Run]) -> RunFolderError:
     arms = dict.fromkeys(each.result.arm for each in runs)
     alone = [arm for arm in arms if sum(each.result.arm == arm for each in runs) == 1]
     return RunFolderError(

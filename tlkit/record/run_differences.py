@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,8 +73,8 @@ def differences(first: Path, second: Path) -> RunDifferences:
         RunFolderError: a folder is not that of a run, or a file in it is damaged.
     """
     read = (run_folder.RECIPE, run_folder.RESOLVED, run_folder.PLAN, run_folder.WEIGHTS)
-    for folder in (first, second):  # a file that is not there is told of where it is read
-        run_files.check(folder, [name for name in read if os.path.lexists(folder / name)])
+    for folder in (first, second):  # a file that the run never wrote is told of where it is read
+        run_files.check(folder, read)
     try:
         weights, note = _weights(first, second), ""
     except _NoWeightsError as error:

@@ -10,6 +10,8 @@ from tlkit.errors import RunFolderError
 from tlkit.record import run_folder
 from tlkit.record.run_folder import FileRecord, RunResult
 
+_MISSING = "is missing"
+
 
 def record(folder: Path) -> dict[str, FileRecord]:
     """Return size and sha256 of every file of a run, its checkpoint too, by the path in its folder; result.json is left out."""
@@ -41,7 +43,7 @@ def damaged(
         if known is None:
             continue
         if not path.is_file():
-            found[name] = "is a folder" if path.is_dir() else "is missing"
+            found[name] = "is a folder" if path.is_dir() else _MISSING
         elif (size := path.stat().st_size) != known.bytes:
             found[name] = f"has {size:,} bytes instead of {known.bytes:,}"
         elif hashes and file_digests.digests([path], again=again)[0].hex() != known.sha256:
@@ -54,7 +56,7 @@ def check(folder: Path, names: Iterable[str]) -> None:
 
     Args:
         folder: The run's folder; one without a result is not checked.
-        names: The files that are about to be read.
+        names: The files that are about to be read; one that the run never wrote is passed over.
 
     Raises:
         RunFolderError: a file is missing, or its size or hash is another.
@@ -67,7 +69,15 @@ def check(folder: Path, names: Iterable[str]) -> None:
             raise RunFolderError(
                 f"{folder / name}: {why}, and a file of the run has this name.", "move it away, and apply its recipe again"
             )
-        hint = (
-            "apply its recipe again to make it again" if result.digest else "save the model again; nothing else holds the file"
-        )
-        raise RunFolderError(f"{folder / name}: is damaged: it {why}.", hint)
+        if not result.digest:
+            hint = "save the model again; nothing else holds the file"
+        elif name == run_folder.RESOLVED:
+            hint = "nothing else holds what it held: move the run's folder away, and apply its recipe again to train it anew"
+        else:
+            hint = "apply its recipe again to make it again"
+        raise RunFolderError(f"{folder / name}: {in_words(why)}.", hint)
+
+
+def in_words(why: str) -> str:
+    """Return what `damaged` says of a file as the end of a sentence that begins with its name."""
+    return why if why == _MISSING else f"is damaged: it {why}"

@@ -120,6 +120,11 @@ def label(arm: str, seed: int, fold: int | None) -> str:
     return f"{arm}, seed {seed}" + ("" if fold is None else f", fold {fold}")
 
 
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is a run's, not a recipe's: also where one of its files is missing."""
+    return any(all((folder / name).is_file() for name in names) for names in ([RESOLVED], [RECIPE, RESULT]))
+
+
 def read(folder: Path) -> RunResult | None:
     """Read a run's result.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from tlkit.record.run_folder import RunResult
 from tlkit.run import memory, run_description, torch_settings
 from tlkit.run.checkpoint import Checkpoint
 from tlkit.run.preparation import Prepared
+
+_LOST = "nothing else holds what it held: move the run's folder away to train it anew"
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def _continued_from(job: Job, description: Mapping[str, Any]) -> dict[str, Any]:
         RunFolderError: it cannot.
     """
     path = job.folder / run_folder.RESOLVED
+    if not os.path.lexists(path):
+        raise RunFolderError(f"{path}: is missing.", _LOST)
     before = run_folder.resolved(job.folder)
     if wrong := run_description.damage(before, description):
         raise RunFolderError(
@@ -116,15 +121,12 @@ def _refuse_lost(job: Job, result: RunResult) -> None:
     """Refuse to continue on a file that nothing else holds, if it is not as it was written; checkpoints look at themselves."""
     lost = run_files.damaged(job.folder, result, [run_folder.RESOLVED], hashes=True)
     for name, why in lost.items():
-        raise RunFolderError(
-            f"{job.folder / name}: is damaged: it {why}.",
-            "nothing else holds what it held: move the run's folder away to train it anew",
-        )
+        raise RunFolderError(f"{job.folder / name}: {run_files.in_words(why)}.", _LOST)
 
 
 def _note_damage(job: Job, damaged: Mapping[str, str], note: Callable[[str], None]) -> None:
     for name, why in damaged.items():
-        note(f"{job.label}: {name} is damaged: it {why}; it is made again")
+        note(f"{job.label}: {name} {run_files.in_words(why)}; it is made again")
 
 
 def _resume(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +32,7 @@ from tlkit.record.predictions import Answers
 from tlkit.record.report_data import ReportData
 from tlkit.record.run_folder import RunResult
 
-# Files of a run that a report reads; one that is gone is left out, one that is damaged is refused.
+# Files of a run that a report reads; one that the run never wrote is left out, one that is damaged or missing is refused.
 _READ = (
     run_folder.PLAN,
     run_folder.METRICS,
@@ -181,7 +180,7 @@ def find(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if (path / run_folder.RESOLVED).is_file():
+        if run_folder.is_run(path):
             found.append(path)
             continue
         record = results.read(path) if path.is_dir() else None
@@ -216,7 +215,7 @@ def read(folders: Sequence[Path]) -> list[ShownRun]:
         if result is None or result.status != "finished" or result.best_epoch is None:
             continue
         arm = names[folder.parent].get(folder.name, result.arm)
-        run_files.check(folder, [name for name in _READ if os.path.lexists(folder / name)])
+        run_files.check(folder, _READ)
         runs.append(ShownRun(folder, result, _plan(folder / run_folder.PLAN), epoch_lines.read(folder), arm))
     return runs
 
