@@ -102,6 +102,9 @@ class Observer:
     def testing_rates(self, done: int, total: int) -> None:
         """Called after a step of a range test of learning rates, and with `done` equal to `total` when it ends, however early."""
 
+    def judged_by(self, metric: str) -> None:
+        """Called before a run begins, with the metric that its epochs are shown by: "accuracy", "map", "dice", "auroc"."""
+
     def begin(self, label: str, *, epochs: int, done: int, steps: int, evaluations: int, images: int) -> None:
         """Called when a run begins.
 

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tlkit.events import Elsewhere, Epoch
+from tlkit.reports import tables
 from tlkit.reports.progress import TerminalObserver
 
 SCORES = {"loss": 1234567.0, "accuracy": 1.0}
@@ -201,6 +202,23 @@ def test_rows_stand_below_a_header_and_have_no_bar_without_a_terminal() -> None:
     ]
 
 
+def test_rows_show_the_metric_that_the_run_is_judged_by() -> None:
+    output = io.StringIO()
+    with TerminalObserver(Console(file=output, width=80)) as observer:
+        observer.judged_by("map")
+        observer.begin("main, seed 0", epochs=3, done=0, steps=3, evaluations=1, images=8)
+        held_out = {"loss": 1.5, "accuracy": 1.0, "map": 0.0386}
+        observer.epoch(
+            Epoch(1, 1, {"loss": 2.5, "accuracy": 0.9}, held_out, {"loss": 1.6, "accuracy": 1.0}, 5.0, 9.0, {}, best=True)
+        )
+    assert output.getvalue().splitlines() == [
+        "main, seed 0: mAP (loss) after each epoch",
+        "  epoch    train             validation        test              seconds",
+        "  1/3      (2.500)           0.039 (1.500)     (1.600)           5.0  best",
+    ]
+    assert observer._best == " best 0.039", "in the bar"
+
+
 def test_run_without_an_epoch_left_has_no_heading_until_there_is_a_row() -> None:
     output = io.StringIO()
     with TerminalObserver(Console(file=output, width=80)) as observer:
@@ -214,3 +232,10 @@ def test_column_of_validation_is_left_out_where_there_are_no_such_images() -> No
     _, header, first, _ = seen(80, terminal=False, validation=False)
     assert header.split() == ["epoch", "train", "test", "seconds"]
     assert "best" not in first
+
+
+def test_table_of_a_fit_shows_the_metric_of_its_task() -> None:
+    scores = {"loss": 1.5, "accuracy": 1.0, "dice": 0.5}
+    shown = tables.epochs([Epoch(1, 1, {"loss": 2.5, "accuracy": 0.9}, scores, None, 5.0, 9.0, {}, best=True)])
+    assert [column.header for column in shown.columns] == ["epoch", "loss", "val loss", "val Dice", "seconds", ""]
+    assert [next(iter(column.cells)) for column in shown.columns] == ["1", "2.500", "1.500", "0.500", "5.0", "best"]

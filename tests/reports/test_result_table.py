@@ -197,3 +197,26 @@ def test_arms_that_are_not_compared_with_the_baseline_are_named() -> None:
         "baseline   a, d: not compared with base; that takes runs of the same seed on the same images, with one class each"
     )
     assert not [line for line in printed({"recipe": "r", "arms": arms}, 200) if line.startswith("baseline")]
+
+
+@pytest.mark.parametrize(
+    ("scores", "heads", "cells"),
+    [
+        ({"accuracy": 1.0, "map": 0.0386, "map50": 0.185}, ["mAP", "loss", "val", "mAP"], ["0.039", "1.637", "0.039"]),
+        ({"accuracy": 0.92, "dice": 0.0, "auroc": 0.05}, ["Dice", "loss", "val", "Dice"], ["0.000", "1.637", "0.000"]),
+        ({"accuracy": 0.98, "exact_match": 0.5, "auroc": 0.7}, ["AUROC", "loss", "val", "AUROC"], ["0.700", "1.637", "0.700"]),
+        ({"accuracy": 0.98, "exact_match": 0.5}, ["loss"], ["1.637"]),  # AUROC of one class is not defined
+    ],
+)
+def test_columns_are_of_the_metric_that_the_task_is_judged_by(
+    scores: dict[str, float], heads: list[str], cells: list[str]
+) -> None:
+    """A detector that finds nothing has 100 % accuracy of the places where there is nothing."""
+    known = scores | {"loss": 1.637}
+    run = trained(0.5, 1.0) | {"validation": known, "test": known, "select_by": "loss"}
+    arm = {"seeds": {"0": run}, "test": {name: mean_of(value) for name, value in known.items()}, "gap": mean_of(-0.5)}
+    title, header, row, *notes = printed({"recipe": "r", "arms": {"a": arm | {"train": {"accuracy": mean_of(0.5)}}}})
+    assert header.split()[2:] == [*heads, "epoch", "trainable", "seconds", "status"]
+    assert row.split()[2 : 2 + len(cells)] == cells
+    assert title.strip().startswith(f"r: test {heads[0] if len(heads) > 1 else 'AUROC'} and loss of the best epoch by ")
+    assert not any("accuracy" in line for line in notes)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 from fractions import Fraction
@@ -49,9 +50,14 @@ def test_boxes_are_learned_evaluated_and_predicted(recipe: Path, run: Cli, monke
     settings = [f"--set={each}" for each in (*LEARNS, "data.options.path=more")]
     code, out, error = run("apply", recipe, *settings)
     assert code == 0, error
-    assert "mAP50" in out
     (folder,) = (recipe.parent / "runs" / "boxed").glob("main-*")
     test = json.loads((folder / "result.json").read_text())["test"]
+    assert "main, seed 0: mAP (loss) after each epoch\n" in error
+    assert re.search(r"\n  8/8 +\(\d\.\d+\) +\d\.\d+ \(\d\.\d+\) +\d\.\d+ \(", error), "no metric of training batches"
+    assert "boxed: test mAP and loss of the best epoch by validation mAP\n" in out
+    assert "mAP50" in out
+    assert "accuracy" not in out + error
+    assert f" mAP {test['map']:.3f} " in run("runs")[1]
     assert test["map50"] > 0.3, "by chance it would be about 0"
     plan = json.loads((folder / "plan.json").read_text())
     assert plan["canvas"] == [64, 96]

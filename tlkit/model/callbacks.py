@@ -60,6 +60,10 @@ class Callbacks(Observer):
         """Training is over."""
         self._call("on_train_end", {} if last is None else logs_of(last))
 
+    def judged_by(self, metric: str) -> None:
+        """Pass it on."""
+        self._shown.judged_by(metric)
+
     def begin(self, label: str, *, epochs: int, done: int, steps: int, evaluations: int, images: int) -> None:
         """Pass it on."""
         self._shown.begin(label, epochs=epochs, done=done, steps=steps, evaluations=evaluations, images=images)

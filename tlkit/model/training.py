@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tlkit import tasks
 from tlkit.engine.fit import Fit
 from tlkit.engine.images.library import Library
 from tlkit.events import Epoch, Observer
@@ -77,6 +78,7 @@ class Training:
         if isinstance(fit, Fit) and optimizer:
             fit.continue_optimizer_(optimizer)
         best: dict[str, Tensor] = {}
+        told.judged_by(tasks.get(plan.task).judged_by(plan.select_by))
         told.begin(
             "fit", epochs=plan.epochs, done=0, steps=fit.steps, evaluations=fit.evaluations,
             images=plan.batch_size * plan.tables.optimizer.accumulate,

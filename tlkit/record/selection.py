@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from tlkit import tasks
 
-USUAL = "accuracy"
+USUAL = tasks.USUAL
 # Scores of the target of [adapt] that need no label: see tlkit/engine/domains/scores.py.
 WITHOUT_LABELS = ("entropy", "snd", "bnm", "ami")
 _LOWER = ("loss", "entropy")  # of which less is better
@@ -59,12 +59,19 @@ def epoch_in_words(by: str, *, validated: bool, label: str = "") -> str:
 
 
 def shown(scores: Mapping[str, float], by: str) -> str:
-    """Return the metric's value as text: "93.1%" of an accuracy, "AUROC 0.914"."""
-    value = scores.get(by)
-    if by == USUAL:
-        return f"{scores[by]:.1%}"
+    """Return the metric's value with its name: "93.1%" of an accuracy, "AUROC 0.914"."""
+    text = value(scores, by)
+    return text if by == USUAL else f"{tasks.metric_label(by)} {text or 'not defined'}"
+
+
+def value(scores: Mapping[str, float], by: str) -> str:
+    """Return the metric's value as text: "93.1%", "0.914"; "" where these images do not define it."""
+    if by not in scores:
+        return ""
+    return f"{scores[by]:.1%}" if percent(by) else f"{scores[by]:.3f}"
+
+
+def percent(by: str) -> bool:
+    """Return whether a metric is shown in percent."""
     labels = tasks.metric_labels()
-    label = tasks.metric_label(by)
-    if value is None:
-        return f"{label} not defined"
-    return f"{label} {value:.1%}" if by in labels and labels[by].percent else f"{label} {value:.3f}"
+    return by == USUAL or (by in labels and labels[by].percent)

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn
 
+from tlkit import tasks
 from tlkit.events import Elsewhere, Epoch, Metrics, Observer
+from tlkit.record import selection
 from tlkit.reports import elsewhere
 from tlkit.reports.plain_text import plain
 from tlkit.reports.time_left import TimeLeft
@@ -43,6 +45,7 @@ class TerminalObserver(Observer):
         self._moved = -math.inf
         self._epochs, self._steps, self._evaluations, self._images = 0, 0, 0, 0
         self._heading, self._header, self._best, self._rate = "", False, "", 0.0
+        self._metric = selection.USUAL
         self._left, self._training_began = TimeLeft(epochs=0), 0.0
         self._elsewhere = elsewhere.ElsewhereRows(self._progress)
 
@@ -98,10 +101,15 @@ class TerminalObserver(Observer):
             self._progress.remove_task(self._counting)
             self._counting = None
 
+    def judged_by(self, metric: str) -> None:
+        """Remember the metric of the run's table."""
+        self._metric = metric
+
     def begin(self, label: str, *, epochs: int, done: int, steps: int, evaluations: int, images: int) -> None:
         """Print the run's name, if an epoch is left whose row comes below it, and show its bar."""
         self._epochs, self._steps, self._evaluations, self._images = epochs, steps, evaluations, images
-        self._heading, self._header, self._best, self._rate = f"{label}: accuracy (loss) after each epoch", False, "", 0.0
+        metric = tasks.metric_label(self._metric)
+        self._heading, self._header, self._best, self._rate = f"{label}: {metric} (loss) after each epoch", False, "", 0.0
         self._left = TimeLeft(epochs=epochs - done)
         if done < epochs:
             self._tell_heading()
@@ -121,7 +129,7 @@ class TerminalObserver(Observer):
         self._left.begin_epoch(self._training_began)
 
     def step(self, epoch: int, step: int) -> None:
-        """Move the bar: epoch, training step, training images per second, best accuracy so far, time left of the run."""
+        """Move the bar: epoch, training step, training images per second, best score so far, time left of the run."""
         self._rate = step * self._images / max(time.perf_counter() - self._training_began, 1e-9)
         self._move(epoch, step, f"step {step}/{self._steps}")
 
@@ -150,11 +158,12 @@ class TerminalObserver(Observer):
             names = "".join(f"{name:<{_WIDE}}" for name in known)
             self.note(f"  {'epoch':<{_NARROW}}{names}seconds")
             self._header = True
-        scores = "".join(f"{_metrics(found):<{_WIDE}}" for found in known.values())
+        scores = "".join(f"{_metrics(found, self._metric):<{_WIDE}}" for found in known.values())
         best = "  best" if epoch.best and epoch.validation is not None else ""
         self.note(f"  {f'{epoch.epoch}/{self._epochs}':<{_NARROW}}{scores}{epoch.seconds:.1f}{best}")
         if best and epoch.validation is not None:
-            self._best = f" best {epoch.validation['accuracy']:.1%}"
+            score = selection.value(epoch.validation, self._metric)
+            self._best = f" best {score}" if score else ""
         self._left.end_epoch(time.perf_counter())
 
     def end(self, label: str) -> None:
@@ -171,6 +180,7 @@ class TerminalObserver(Observer):
             self.note(text)
 
 
-def _metrics(metrics: Metrics) -> str:
+def _metrics(metrics: Metrics, by: str) -> str:
+    """The metric, where it is known of these images, and the loss."""
     loss = metrics["loss"]
-    return f"{metrics['accuracy']:.1%} ({f'{loss:.3f}' if loss < 1000 else f'{loss:.3g}'})"
+    return f"{selection.value(metrics, by)} ({f'{loss:.3f}' if loss < 1000 else f'{loss:.3g}'})".lstrip()

@@ -36,27 +36,29 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     by = selection.shared(run.get("select_by", selection.USUAL) for run in every)
     metric = "" if by == selection.USUAL else tasks.metric_label(by)
     epoch = selection.epoch_in_words(by, validated=not every or any(run["validation"] for run in every), label=metric)
+    main = selection.shared(tasks.headline(scores) for run in every if (scores := run["test"] or run["validation"]))
     ranked = sorted(summary["arms"].items(), key=lambda item: -_rank(item[1], by))
     combined = summary.get("ensembles", ())
-    rows = [_result_row(arm, record) for arm, record in ranked] + [
-        _ensemble_row(each) for each in combined if each["test"] or each["validation"]
+    rows = [_result_row(arm, record, main) for arm, record in ranked] + [
+        _ensemble_row(each, main) for each in combined if each["test"] or each["validation"]
     ]
     columns = [name for name in _COLUMNS if not rows or any(row[name] for row in rows)]
-    scores = f"test accuracy and loss of {epoch}" if "accuracy" in columns else f"{epoch}; there are no test images"
-    if "accuracy" not in columns and every and not any(run["status"] == "finished" for run in every):
+    tested = "accuracy" in columns or "loss" in columns
+    scores = f"test {tasks.metric_label(main)} and loss of {epoch}" if tested else f"{epoch}; there are no test images"
+    if not tested and every and not any(run["status"] == "finished" for run in every):
         scores = "no run is finished"
     title = Text(f"{summary['recipe']}: {scores}", style="italic")
     notes: dict[str, str] = {}  # line -> style
     for arm, record in ranked:
         runs = run_folder.runs_of(record)
         finished = [run for run in runs if run["status"] == "finished"]
-        notes |= _fold_notes(arm, finished)
-        if more := _more(record["test"], [run["test"] for run in finished]):
+        notes |= _fold_notes(arm, finished, main)
+        if more := _more(record["test"], [run["test"] for run in finished], main):
             notes[f"metrics    {arm}: {more}"] = "dim"
         for name, test in record.get("also", {}).items():
             also = [run["also"].get(name) for run in finished]
-            accuracy = _interval(test.get("accuracy"), _values(also, "accuracy"), percent=True)
-            notes[f"also test  {arm}, {name}: accuracy {accuracy}, {_more(test, also)}"] = ""
+            score = _interval(test.get(main), _values(also, main), percent=selection.percent(main))
+            notes[f"also test  {arm}, {name}: {tasks.metric_label(main)} {score}, {_more(test, also, main)}"] = ""
     notes |= dict.fromkeys(domain_rows.notes(dict(ranked)), "")
     notes |= dict.fromkeys((line for each in combined for line in ensemble_rows.notes(each)), "")
     baseline = summary.get("baseline", "")
@@ -72,7 +74,7 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     notes |= _shared_notes([(arm, run) for arm, record in ranked for run in run_folder.runs_of(record)])
     return Group(
         title,
-        _Rows(rows, columns, {"difference": differences.head(baseline, _target(summary["arms"].get(baseline, {})))}),
+        _Rows(rows, columns, _heads(summary, main)),
         *(Text(line, style=style) for line, style in notes.items()),
     )
 
@@ -109,6 +111,13 @@ class _Rows:
         return table
 
 
+def _heads(summary: Mapping[str, Any], main: str) -> dict[str, str]:
+    """The heads of columns that have another than their name, in a table of a task's metric."""
+    baseline, label = summary.get("baseline", ""), tasks.metric_label(main)
+    against = differences.head(baseline, _target(summary["arms"].get(baseline, {})))
+    return {"difference": against, "accuracy": label, "val accuracy": f"val {label}"}
+
+
 def _target(arm: Mapping[str, Any]) -> str:
     """The target of an arm with [adapt]; else ""."""
     return str(arm[domains.KEY]["target"]) if domains.KEY in arm else ""
@@ -125,24 +134,27 @@ def _not_compared(arms: Mapping[str, Mapping[str, Any]], baseline: str) -> list[
     ]
 
 
-def _fold_notes(arm: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The test accuracy of each fold, a line for each seed: line -> style."""
+def _fold_notes(arm: str, runs: Sequence[Mapping[str, Any]], main: str) -> dict[str, str]:
+    """The main test score of each fold, a line for each seed: line -> style."""
     lines: dict[int, list[str]] = {}
     for run in runs:
         if run.get("fold") is not None and run["test"]:
-            lines.setdefault(run["seed"], []).append(f"{run['test']['accuracy']:.1%}")
-    return {f"folds      {arm}, seed {seed}: accuracy {', '.join(texts)}": "dim" for seed, texts in lines.items()}
+            lines.setdefault(run["seed"], []).append(selection.value(run["test"], main))
+    return {
+        f"folds      {arm}, seed {seed}: {tasks.metric_label(main)} {', '.join(texts)}": "dim" for seed, texts in lines.items()
+    }
 
 
 def _values(scores: Sequence[Mapping[str, float] | None], metric: str) -> list[float]:
     return [each[metric] for each in scores if each and metric in each]
 
 
-def _more(test: Mapping[str, Any], scores: Sequence[Mapping[str, float] | None]) -> str:
-    """The metrics on the test images other than accuracy and loss, in one line."""
+def _more(test: Mapping[str, Any], scores: Sequence[Mapping[str, float] | None], main: str) -> str:
+    """The metrics on the test images that are not columns, in one line."""
     shown = {
         each.label: _interval(test.get(name), _values(scores, name), percent=each.percent)
         for name, each in tasks.metric_labels().items()
+        if name != main
     }
     return ", ".join(f"{label} {text}" for label, text in shown.items() if text)
 
@@ -188,23 +200,24 @@ def _interval(value: Mapping[str, Any] | None, values: Sequence[float], *, perce
     return f"{text} ({low * scale:.{digits}f} to {high * scale:.{digits}f})"
 
 
-def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
-    """The cells of an arm by column; "" where it has no value."""
+def _result_row(arm: str, record: Mapping[str, Any], main: str) -> dict[str, str]:
+    """The cells of an arm by column; "" where it has no value. Of training images there is no metric but accuracy."""
     runs = run_folder.runs_of(record)
-    validated, tested = _validated(record), [run["test"] for run in runs if run["status"] == "finished"]
+    validated, tested = _validated(record, main), [run["test"] for run in runs if run["status"] == "finished"]
     trained = _values([run.get("train") for run in runs if run["status"] == "finished"], "accuracy")
     gaps = [run["gap"] for run in runs if run["status"] == "finished" and run.get("gap") is not None]
+    train, gap = (record.get("train", {}).get("accuracy"), record.get("gap")) if main == selection.USUAL else (None, None)
     folds = {run["fold"] for run in runs if run.get("fold") is not None}
     return {
         "arm": arm,
         "seeds": str(len(record["seeds"])),
         "folds": str(len(folds)) if folds else "",
-        "accuracy": _interval(record["test"].get("accuracy"), _values(tested, "accuracy"), percent=True),
+        "accuracy": _interval(record["test"].get(main), _values(tested, main), percent=selection.percent(main)),
         "loss": _interval(record["test"].get("loss"), _values(tested, "loss"), percent=False),
         "difference": differences.short(record["difference"]) if "difference" in record else "",
-        "train accuracy": _interval(record.get("train", {}).get("accuracy"), trained, percent=True),
-        "gap (points)": _interval(record.get("gap"), gaps, percent=True).replace("%", ""),
-        "val accuracy": f"{sum(validated) / len(validated):.1%}" if validated else "",
+        "train accuracy": _interval(train, trained, percent=True),
+        "gap (points)": _interval(gap, gaps, percent=True).replace("%", ""),
+        "val accuracy": selection.value({main: sum(validated) / len(validated)}, main) if validated else "",
         "epoch": ", ".join(sorted({str(run["best_epoch"]) for run in runs if run["best_epoch"]})),
         "trainable": _count(runs[0]["parameters"]["trained"]),
         "seconds": f"{sum(run['seconds'] for run in runs):.0f}",
@@ -212,7 +225,7 @@ def _result_row(arm: str, record: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _ensemble_row(record: Mapping[str, Any]) -> dict[str, str]:
+def _ensemble_row(record: Mapping[str, Any], main: str) -> dict[str, str]:
     """The cells of an ensemble by column."""
     scores = {split: [run[split] for run in record["runs"]] for split in ("validation", "test")}
     folds = {run["fold"] for run in record["runs"] if run["fold"] is not None}
@@ -221,9 +234,11 @@ def _ensemble_row(record: Mapping[str, Any]) -> dict[str, str]:
         "arm": ensemble_rows.name(record),
         "seeds": str(len(record["runs"][0]["members"]) if record["of"] == "seeds" else len(seeds)),
         "folds": str(len(folds)) if folds else "",
-        "accuracy": _interval(record["test"].get("accuracy"), _values(scores["test"], "accuracy"), percent=True),
+        "accuracy": _interval(record["test"].get(main), _values(scores["test"], main), percent=selection.percent(main)),
         "loss": _interval(record["test"].get("loss"), _values(scores["test"], "loss"), percent=False),
-        "val accuracy": f"{record['validation']['accuracy']['mean']:.1%}" if record["validation"] else "",
+        "val accuracy": selection.value({main: record["validation"][main]["mean"]}, main)
+        if main in (record["validation"] or {})
+        else "",
         "status": "ensemble",
     }
 
@@ -235,8 +250,8 @@ def _rank(record: Mapping[str, Any], by: str) -> float:
     return sum(known) / len(known) if known else -math.inf
 
 
-def _validated(record: Mapping[str, Any]) -> list[float]:
-    return [run["validation"]["accuracy"] for run in run_folder.runs_of(record) if run["validation"]]
+def _validated(record: Mapping[str, Any], main: str) -> list[float]:
+    return [run["validation"][main] for run in run_folder.runs_of(record) if main in (run["validation"] or {})]
 
 
 def _count(count: int) -> str:

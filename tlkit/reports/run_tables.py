@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tlkit import units
-from tlkit.record import run_folder
+from tlkit import tasks, units
+from tlkit.record import run_folder, selection
 from tlkit.record.run_differences import RunDifferences, StageChange, Values
 from tlkit.record.run_list import ListedRun
 from tlkit.reports import plain_table
@@ -19,7 +19,7 @@ _DIGEST = 64  # characters of a sha256, of which a table shows the first 8
 
 
 def runs(folder: Path, listed: Sequence[ListedRun]) -> RenderableType:
-    """Return every run with its recipe, arm, seed, status, accuracy, age and size, and the keys in which runs of an arm differ."""
+    """Return every run with its recipe, arm, seed, status, scores, age and size, and the keys in which runs of an arm differ."""
     table = plain_table.of("recipe", "run", "status", gap=3)
     for name in ("test", "validation", "age", "size"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -31,8 +31,8 @@ def runs(folder: Path, listed: Sequence[ListedRun]) -> RenderableType:
             Text(run.folder.parent.name),
             Text(run_folder.label(result.arm, result.seed, result.fold) if result else run.folder.name),
             Text(status, style="dim" if run.superseded else ""),
-            _accuracy(result.test if result else None),
-            _accuracy(result.validation if result else None),
+            _score(result.test if result else None),
+            _score(result.validation if result else None),
             _age(time.time() - run.written),
             units.size(run.bytes),
             Text(", ".join(f"{key} = {value(found)}" for key, found in run.differs.items())),
@@ -86,8 +86,10 @@ def _section(title: str, found: Mapping[str, Values], first: str, second: str, *
     return [table, Text()]
 
 
-def _accuracy(metrics: Mapping[str, float] | None) -> str:
-    return f"{metrics['accuracy']:.1%}" if metrics and "accuracy" in metrics else ""
+def _score(metrics: Mapping[str, float] | None) -> str:
+    """The metric that the run's task is judged by, with its name where that is not accuracy."""
+    by = tasks.headline(metrics or {})
+    return selection.shown(metrics, by) if metrics and (by != selection.USUAL or by in metrics) else ""
 
 
 def _age(seconds: float) -> str:

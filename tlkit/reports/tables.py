@@ -9,24 +9,29 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tlkit import units
+from tlkit import tasks, units
 from tlkit.errors import option
 from tlkit.events import Epoch
+from tlkit.record import selection
 from tlkit.reports import plain_table
 from tlkit.store.cache import Listed
 
 
 def epochs(shown: Sequence[Epoch]) -> Table:
-    """Return a training run's epochs: loss and accuracy on training and validation images, and which is the best."""
+    """Return a training run's epochs: loss and accuracy, or the metric of their task, on training and validation images, and which is the best."""
     table = plain_table.of()
-    for name in ("epoch", "loss", "accuracy", "val loss", "val accuracy", "seconds", ""):
+    by = next(
+        (found for epoch in shown if (found := tasks.headline(epoch.validation or {})) != selection.USUAL), selection.USUAL
+    )
+    label, trained = tasks.metric_label(by), by == selection.USUAL  # of training batches there is accuracy alone
+    for name in ("epoch", "loss", *([label] if trained else []), "val loss", f"val {label}", "seconds", ""):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     best = max((epoch.epoch for epoch in shown if epoch.best), default=0)
     for epoch in shown:
         validation = epoch.validation
         table.add_row(
-            str(epoch.epoch), f"{epoch.train['loss']:.3f}", f"{epoch.train['accuracy']:.1%}",
-            "" if validation is None else f"{validation['loss']:.3f}", "" if validation is None else f"{validation['accuracy']:.1%}",
+            str(epoch.epoch), f"{epoch.train['loss']:.3f}", *([selection.value(epoch.train, by)] if trained else []),
+            "" if validation is None else f"{validation['loss']:.3f}", "" if validation is None else selection.value(validation, by),
             f"{epoch.seconds:.1f}", "best" if epoch.epoch == best else "",
         )  # fmt: skip
     return table

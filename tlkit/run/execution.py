@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from tlkit import files
+from tlkit import files, tasks
 from tlkit.engine.learner import Learner
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.errors import Interrupted, OutOfMemory, RunFolderError, RunLocked, TlkitError
@@ -130,6 +130,7 @@ class _Writer:
         self._begin()
         plan, label = self.prepared.plan, self.job.label
         lacks_files = done is not None and (done.status, done.epochs) == ("finished", self.saved)
+        self.observer.judged_by(tasks.get(plan.task).judged_by(plan.select_by))
         self.observer.begin(
             label,
             epochs=self.saved if lacks_files else plan.epochs,  # one that stopped early has no more

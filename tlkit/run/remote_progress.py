@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tlkit import tasks
 from tlkit.events import Elsewhere
 from tlkit.record import epoch_lines, run_folder
 
@@ -74,7 +75,9 @@ class _Watched:
         for line in epoch_lines.read(self.folder)[self.known :]:
             self.known += 1
             part = "validation" if line["validation"] else "train"
-            found.append(self.told({f"{part} {name}": line[part][name] for name in ("loss", "accuracy") if name in line[part]}))
+            by = tasks.headline({**(line["test"] or {}), **(line["validation"] or {})})
+            shown = {name: line[part][name] for name in ("loss", by) if name in line[part]}
+            found.append(self.told({f"{part} {tasks.metric_label(name)}": value for name, value in shown.items()}))
         return found
 
     def told(self, scores: dict[str, float] | None = None) -> Elsewhere:

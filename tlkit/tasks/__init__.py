@@ -4,11 +4,12 @@ Nothing outside this package asks which task it is: a head names its task, and `
 inside functions only.
 """
 
-from tlkit.tasks.kinds import KINDS, get, metric_label, metric_labels, understanding
+from tlkit.tasks.kinds import KINDS, USUAL, get, headline, metric_label, metric_labels, understanding
 from tlkit.tasks.task import Metric, Predictions, Sampled, Shown, Targets, Task
 
 __all__ = [
     "KINDS",
+    "USUAL",
     "Metric",
     "Predictions",
     "Sampled",
@@ -16,6 +17,7 @@ __all__ = [
     "Targets",
     "Task",
     "get",
+    "headline",
     "metric_label",
     "metric_labels",
     "understanding",

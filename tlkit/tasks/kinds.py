@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tlkit.errors import TlkitError, nearest
 from tlkit.tasks.binary import BINARY
 from tlkit.tasks.detection import ANCHOR_DETECTION, POINT_DETECTION
@@ -10,6 +12,7 @@ from tlkit.tasks.segmentation import SEGMENTATION
 from tlkit.tasks.single_label import SINGLE_LABEL
 from tlkit.tasks.task import Metric, Task
 
+USUAL = "accuracy"  # the metric that chooses epochs of most tasks
 KINDS: dict[str, Task] = {
     task.name: task for task in (SINGLE_LABEL, BINARY, MULTI_LABEL, SEGMENTATION, POINT_DETECTION, ANCHOR_DETECTION)
 }
@@ -29,6 +32,17 @@ def get(name: str) -> Task:
 def understanding(targets: object) -> list[Task]:
     """Return the tasks that can learn from such targets, the most general first; empty where none can."""
     return [task for task in KINDS.values() if task.targets.holds(targets)]
+
+
+def headline(scores: Mapping[str, float]) -> str:
+    """Return the metric that scores are shown by: the one that chooses epochs of their task, whatever a recipe chooses them by.
+
+    Args:
+        scores: Of evaluated images. Their names tell the task, as a task whose images are not judged by accuracy has metrics of its own.
+    """
+    judged = [task for task in KINDS.values() if task.select_by != USUAL]
+    others = {name for task in KINDS.values() if task.select_by == USUAL for name in task.metrics}
+    return next((task.select_by for task in judged if scores.keys() & (task.metrics.keys() - others)), USUAL)
 
 
 def metric_label(name: str) -> str:

@@ -276,6 +276,10 @@ class Task:
         """The metrics that may decide which epoch is the best."""
         return ("accuracy", "loss", *self.metrics)
 
+    def judged_by(self, chosen: str) -> str:
+        """Return the metric that each epoch is shown by, where this one chooses the best: accuracy of a task that is judged by it."""
+        return self.select_by if self.select_by == "accuracy" or chosen not in self.metrics else chosen
+
 
 def same_outputs(classes: int) -> int:
     """Return one output for every class: `Task.outputs` of most tasks."""
