@@ -27,7 +27,7 @@ import torch
 from benchmarks import cifar
 from benchmarks.cuda import engine, loops
 from benchmarks.cuda.pieces import OPEN, PARTS, TABLES, pieces
-from tlkit.errors import RecipeError
+from tlkit.errors import Interrupted, RecipeError
 from tlkit.sources import data_files
 
 
@@ -86,10 +86,12 @@ def _measure_part(
         print(f"{part}: {name}", file=sys.stderr, flush=True)
         try:
             row = do(left)
+        except Interrupted as signal:
+            raise SystemExit(signal.exit_code) from signal
         except (Exception, SystemExit) as error:  # the others are measured all the same
             skipped[name] = f"{type(error).__name__}: {error}"
             failed |= not isinstance(error, LookupError | RecipeError | loops.UnfinishedError)
-            print(f"{name}: skipped: {skipped[name]}", file=sys.stderr, flush=True)
+            print(f"{name}: skipped: {_short(skipped[name])}", file=sys.stderr, flush=True)
         else:
             rows.append(row)
             known.append({"piece": name, **asdict(row)})
@@ -99,10 +101,16 @@ def _measure_part(
         _write(options.json, record)
     print(f"\n{part}\n{TABLES[part](rows)}")
     for name, why in skipped.items():
-        print(f"{name}: skipped: {why}")
+        print(f"{name}: skipped: {_short(why)}")
     if done:
         print(f"measured before: {', '.join(sorted(done))}")
     return failed
+
+
+def _short(why: str) -> str:
+    """Return the first line of a reason, and the last one of a traceback; the JSON file has all of it."""
+    lines = why.splitlines()
+    return f"{lines[0]} ... {lines[-1]}" if "Traceback" in why else lines[0]
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ def recipe(work: Spec) -> dict[str, Any]:
         "format": 1,
         "name": "peer",
         "seeds": [work.seed],
+        "evaluation": {"test": "every"},  # as everyone evaluates; by itself it may leave that to the end
         "backbone": {"name": work.network, "weights": work.state},
         "data": {
             "name": "folder",

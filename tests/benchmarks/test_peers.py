@@ -68,6 +68,7 @@ def test_tlkit_trains_on_all_of_train_and_evaluates_all_of_val(tmp_path: Path) -
     plan = tlkit.plan(path)["main"]
     assert (plan.images.train, plan.images.validation, plan.images.test) == (6, 0, 4)
     assert (plan.image_size, plan.batch_size, plan.epochs) == ((224, 224), 32, 1)
+    assert plan.tested == "every"
 
 
 @pytest.mark.parametrize("network", ["resnet18", "efficientnet_lite0", "mobilenet_v2"])
