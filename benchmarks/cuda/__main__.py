@@ -129,7 +129,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="nothing is begun after that (10; with --open 14)")
     parser.add_argument("--json", type=Path, default=Path("cuda.json"), help="where the figures go (cuda.json)")
     parser.add_argument(
-        "--images", type=int, help="training images of the engine, twice those of the loops (8192; with --open 4096)"
+        "--images", type=int, default=8192, help="training images of the engine, twice those of the loops (8192)"
     )
     parser.add_argument("--batch", type=int, default=128, help="images of a step (128)")
     parser.add_argument("--side", type=int, default=224, help="of a picture, pixels (224)")
@@ -137,7 +137,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only tries what this does")
     options = parser.parse_args(arguments)
     options.minutes = options.minutes if options.minutes is not None else 14.0 if options.open else 10.0
-    options.images = options.images or (4096 if options.open else 8192)
     options.only = list(OPEN) if options.open else options.only or ["engine", "loops", "lectures"]
     return options
 
