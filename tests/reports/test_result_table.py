@@ -147,6 +147,37 @@ def test_train_accuracy_and_its_gap_are_columns_and_a_second_table_in_80_columns
     ]
 
 
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_nothing_of_two_seeds_with_a_baseline_and_an_ensemble_is_cut_in_a_narrow_terminal(width: int) -> None:
+    def arm(**more: Any) -> dict[str, Any]:
+        seeds = {
+            str(seed): {**trained(train, test), "seed": seed, "test": {"accuracy": test, "loss": loss}, "gap": train - test, "best_epoch": 12 + seed}
+            for seed, (train, test, loss) in enumerate(((0.987, 0.876, 0.432), (0.976, 0.865, 0.421)))
+        }  # fmt: skip
+        test = {"accuracy": mean_of(0.871), "loss": mean_of(0.427)}
+        return {"seeds": seeds, "train": {"accuracy": mean_of(0.982)}, "test": test, "gap": mean_of(0.111), **more}
+
+    difference = {"mean": -0.01, "low": None, "high": None, "p": None, "runs": [{"fold": None, "p": p} for p in (0.0312, 0.5)]}
+    scores = {"accuracy": mean_of(0.9)}
+    ensemble = {
+        "name": "both", "average": "probabilities", "of": "seeds", "test": {"accuracy": mean_of(0.9), "loss": mean_of(0.4)},
+        "validation": scores, "member_accuracy": 0.87,
+        "runs": [{"seed": None, "fold": None, "members": ["a", "b"], "why_none": "", "test": None, "validation": None}],
+    }  # fmt: skip
+    arms = {"frozen_with_a_name_that_is_long": arm(), "frozen_with_a_name_that_is_short": arm(difference=difference)}
+    summary = {"recipe": "r", "baseline": "frozen_with_a_name_that_is_long", "arms": arms, "ensembles": [ensemble]}
+    lines = printed(summary, width)
+    assert not any("…" in line for line in lines)
+    for cell in (
+        "87.1% (87.6, 86.5)", "0.427 (0.432, 0.421)", "98.2% (98.7, 97.6)", "11.1 (11.1, 11.1)", "12, 13", "11.17 M", "ensemble",
+        "-1.0, p = 0.031 and p = 0.5", "trainable", "seconds", "status", "accuracy", "val accuracy", "90.0%", "finished",
+    ):  # fmt: skip
+        assert any(cell in line for line in lines), cell
+    for name in arms:  # folded, never cut
+        assert any(name in line for line in lines) or {name[:28], name[28:]} <= set(" ".join(lines).split())
+    assert not any("…" in line for line in printed(summary, 40))
+
+
 def test_train_accuracy_in_result_json_is_that_of_the_best_epoch(toy_recipe: Path) -> None:
     summary = dict(api.apply(toy_recipe, ["seeds=[0, 1, 2]"], runs=toy_recipe.parent / "runs", offline=True).result)
     (arm,) = summary["arms"].values()

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tlkit import tasks, units
 from tlkit.errors import first_few
 from tlkit.record import domains, run_folder, selection
-from tlkit.reports import differences, domain_rows, ensemble_rows, plain_table
+from tlkit.reports import differences, domain_rows, ensemble_rows, tables_that_fit
 
 _COLUMNS = (
     "arm", "seeds", "folds", "accuracy", "loss", "difference", "train accuracy", "gap (points)", "val accuracy", "epoch", "trainable",
     "seconds", "status",
 )  # fmt: skip
-_SECOND = (
-    "train accuracy",
-    "gap (points)",
-    "val accuracy",
-    "difference",
-)  # in a second table where the first would be wider than the terminal
-_ENDLESS = 10_000  # columns, more than a table of results has
-_ARM = 24  # characters that an arm's name keeps in a narrow terminal
+_LATER = (  # in further tables where the first would be wider than the terminal
+    ("train accuracy", "gap (points)", "val accuracy", "difference"),
+    ("epoch", "trainable", "seconds"),
+)
 
 
 def result(summary: Mapping[str, Any]) -> RenderableType:
@@ -74,41 +68,9 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
     notes |= _shared_notes([(arm, run) for arm, record in ranked for run in run_folder.runs_of(record)])
     return Group(
         title,
-        _Rows(rows, columns, _heads(summary, main)),
+        tables_that_fit.Rows(rows, columns, ("arm", "status"), _heads(summary, main), _LATER),
         *(Text(line, style=style) for line, style in notes.items()),
     )
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of arms: one table, or two where a terminal is too narrow for accuracies other than that on test images."""
-
-    rows: Sequence[Mapping[str, str]]
-    columns: Sequence[str]
-    heads: Mapping[str, str]  # of columns whose head is not their name
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        whole, second = self._table(self.columns), [name for name in self.columns if name in _SECOND]
-        if not second or console.measure(whole, options=options.update(width=_ENDLESS)).maximum <= options.max_width:
-            yield whole
-        else:
-            yield self._table([name for name in self.columns if name not in _SECOND])
-            yield self._table(["arm", *second])
-
-    def _table(self, columns: Sequence[str]) -> Table:
-        table = plain_table.of()
-        for name in columns:  # in a narrow terminal those without a least width give way
-            widest = max((len(row[name]) for row in self.rows), default=0)
-            least = {"arm": min(widest, _ARM), "accuracy": widest, "loss": widest}.get(name)
-            table.add_column(
-                self.heads.get(name, name),
-                justify="left" if name in ("arm", "status") else "right",
-                no_wrap=True,
-                min_width=least,
-            )
-        for row in self.rows:
-            table.add_row(*(Text(row[name]) for name in columns))
-        return table
 
 
 def _heads(summary: Mapping[str, Any], main: str) -> dict[str, str]:
