@@ -26,6 +26,7 @@ from tlkit.record import predictions
 from tlkit.record import range_tests as records
 from tlkit.record.range_tests import RangeTest
 from tlkit.record.report_data import ReportData
+from tlkit.reports import curves
 from tlkit.reports.page import arm_charts, comparison, evaluation, kernel_grids, page, pictures, range_tests, runs, seen, times
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
@@ -130,13 +131,28 @@ def test_masks_of_two_classes_have_curves_and_a_table_of_dice(arms: list[ShownAr
 
     def of_masks(run: ShownRun) -> ShownRun:
         lines = [line | {"validation": line["validation"] | {"dice": 0.5}} for line in run.metrics]
-        return dataclasses.replace(run, result=run.result.model_copy(update={"select_by": "dice"}), metrics=lines)
+        update = {"select_by": "dice", "test": run.result.test | {"dice": 0.5}}
+        return dataclasses.replace(run, result=run.result.model_copy(update=update), metrics=lines)
 
-    dice = arm_charts.deciding([ShownArm(arm.name, list(map(of_masks, arm.runs))) for arm in arms])
-    assert dice is not None
+    masks = [ShownArm(arm.name, list(map(of_masks, arm.runs))) for arm in arms]
+    dice = arm_charts.judged(masks)
     assert dice.title == "Dice"
     assert {value for trace in dice.data for value in trace["y"]} == {0.5}
-    assert arm_charts.deciding(arms) is None, "accuracy is there already"
+    assert arm_charts.deciding(masks) is None, "Dice is there already"
+    tradeoff = arm_charts.tradeoff(masks)
+    assert tradeoff is not None
+    assert (tradeoff.title, tradeoff.data[0]["y"]) == ("Dice and what it costs", [0.5])
+    by_iou = [
+        dataclasses.replace(
+            run,
+            result=run.result.model_copy(update={"select_by": "iou"}),
+            metrics=[line | {"test": line["test"] | {"iou": 0.4}} for line in run.metrics],
+        )
+        for run in masks[0].runs
+    ]
+    iou = arm_charts.deciding([ShownArm("iou", by_iou)])
+    assert iou is not None
+    assert iou.title == "IoU"
     for chart in (roc, precision, dice):
         assert graphs.Figure(data=chart.data, layout=chart.record()["layout"]).data
 
@@ -153,21 +169,31 @@ def test_table_has_the_mean_and_interval_over_seeds(applied: Path, arms: list[Sh
     assert commonest.name == "the commonest class"
 
 
-def test_result_begins_with_the_metric_that_chose_the_epochs(arms: list[ShownArm]) -> None:
+def test_result_is_of_the_metric_that_the_task_is_judged_by_and_the_one_that_chose_the_epochs(arms: list[ShownArm]) -> None:
     def of_masks(run: ShownRun) -> ShownRun:
-        test = {"loss": 0.2, "accuracy": 0.95, "dice": 0.7 + run.result.seed / 100}
-        return dataclasses.replace(run, result=run.result.model_copy(update={"select_by": "dice", "test": test}))
+        test = {"loss": 0.2, "accuracy": 0.95, "iou": 0.5, "dice": 0.7 + run.result.seed / 100}
+        return dataclasses.replace(run, result=run.result.model_copy(update={"select_by": "iou", "test": test}))
 
     masks = [ShownArm(arm.name, list(map(of_masks, arm.runs))) for arm in arms]
     interval = "0.685 to 0.735"  # 0.71 +- 4.303 x 0.01 / sqrt(3): Student's t of 2 degrees of freedom
     assert comparison.sentence(masks).startswith(
-        f"{masks[0].name} has Dice 0.710 (95 % interval {interval}) and 95.0% accuracy on"
+        f"{masks[0].name} has Dice 0.710 (95 % interval {interval}) and IoU 0.500 (95 % interval 0.500 to 0.500) on the test images."
     )
-    assert comparison.columns(masks)[:4] == ["runs", "test Dice", "95 % interval of Dice", "test accuracy"]
-    for row in comparison.rows(masks)[:2]:
-        assert row.cells[:4] == ("3", "0.710", interval, "95.0%")
-    chance = dict(zip(comparison.columns(masks), comparison.rows(masks)[-2].cells, strict=True))
-    assert {head: cell for head, cell in chance.items() if cell} == {"test accuracy": "25.0%"}
+    heads = comparison.columns(masks)
+    assert heads[:5] == ["runs", "test Dice", "95 % interval of Dice", "test IoU", "95 % interval of IoU"]
+    assert not any("accuracy" in head or "points" in head for head in heads), "of pixels, most of them the ground's"
+    for row in comparison.rows(masks):
+        cells = dict(zip(heads, row.cells, strict=True))
+        assert row.cells[:4] == ("3", "0.710", interval, "0.500")
+        assert (cells["interval by"], cells["test loss"]) == ("Student's t over 3 seeds", "0.200")
+
+
+def test_picture_of_the_curves_has_the_metric_that_the_task_is_judged_by() -> None:
+    test = {"loss": 0.2, "accuracy": 0.95, "dice": 0.7}
+    drawn = curves.figure([("a", [{"epoch": 1, "train": {"loss": 0.3, "accuracy": 0.9}, "test": test}])], held_out="test")
+    loss, dice = drawn.axes
+    assert (loss.get_title(), dice.get_title()) == ("loss", "Dice")
+    assert [list(line.get_ydata()) for line in dice.lines] == [[0.7]], "there is none of training batches"
 
 
 def test_page_of_an_evaluation_begins_with_the_task_s_metric(tmp_path: Path) -> None:
@@ -177,7 +203,7 @@ def test_page_of_an_evaluation_begins_with_the_task_s_metric(tmp_path: Path) -> 
         tmp_path / "e.html",
         evaluation.ShownEvaluation("runs/masks", "other", 8, scores, answers, (), "tlkit", select_by="dice"),
     )
-    assert "masks has Dice 0.710 and 95.0% accuracy on 8 images of other." in (tmp_path / "e.html").read_text()
+    assert "masks has Dice 0.710 on 8 images of other." in (tmp_path / "e.html").read_text()
 
 
 def test_interval_of_one_run_is_wilson_s_of_its_images(arms: list[ShownArm]) -> None:

@@ -1,4 +1,4 @@
-"""curves.svg: loss and accuracy of every arm per epoch, training and test, on common axes."""
+"""curves.svg: loss and accuracy, or what else the task is judged by, of every arm per epoch, training and test, on common axes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from tlkit import files
+from tlkit import files, tasks
+from tlkit.record import selection
 from tlkit.reports import svg
 
 _SIZE = (10.0, 4.2)  # inches, with one row of names below
@@ -44,7 +45,7 @@ def write(path: Path, runs: Iterable[Run]) -> None:
 
 
 def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
-    """Draw loss and accuracy of each epoch: of the training images dashed, of the held-out images solid.
+    """Draw loss and accuracy, or what else the task is judged by, of each epoch: of the training images dashed, of the held-out images solid.
 
     Args:
         runs: As `write` takes them.
@@ -55,7 +56,11 @@ def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
     colours = {arm: svg.COLOURS[index % len(svg.COLOURS)] for index, arm in enumerate(arms)}
     made = Chart(figsize=_SIZE)
     left, right = made.subplots(1, 2)
-    for axes, metric in ((left, "loss"), (right, "accuracy")):
+    known = [tasks.headline(epoch[held_out]) for _, epochs in drawn for epoch in epochs if epoch[held_out]]
+    judged = selection.shared(
+        by for by in known if any(by in (epoch[held_out] or {}) for _, epochs in drawn for epoch in epochs)
+    )
+    for axes, metric in ((left, "loss"), (right, judged)):
         for arm, epochs in drawn:
             _draw(axes, epochs, "train", metric, colours[arm], "--")
             _draw(axes, epochs, held_out, metric, colours[arm], "-")
@@ -77,13 +82,13 @@ def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
 
 
 def _draw(axes: Axes, epochs: Sequence[Mapping[str, Any]], split: str, metric: str, colour: str, style: str) -> None:
-    points = [(epoch["epoch"], epoch[split][metric]) for epoch in epochs if epoch[split]]
+    points = [(epoch["epoch"], epoch[split][metric]) for epoch in epochs if metric in (epoch[split] or {})]
     if points:
         axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, marker="o", markersize=3, linewidth=1.6)
 
 
 def _dress(axes: Axes, metric: str) -> None:
-    axes.set_title(metric, y=1.0)  # where it is without: otherwise each tick is measured to find out
+    axes.set_title(tasks.metric_label(metric), y=1.0)  # where it is without: otherwise each tick is measured to find out
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="0.9")

@@ -9,6 +9,7 @@ from typing import Any
 
 from tlkit import tasks
 from tlkit.record import selection
+from tlkit.reports.page import comparison
 from tlkit.reports.page.charts import COLOURS, Chart, height, rounded
 from tlkit.reports.page.runs import ShownArm, ShownRun
 from tlkit.reports.plan_table import rate_text
@@ -27,11 +28,21 @@ _TICKS = 20  # epochs of which each has its tick
 _WIDE = 20  # times the least loss, from which on the scale is logarithmic
 
 
+def judged(arms: Sequence[ShownArm]) -> Chart:
+    """Draw the metric that the task is judged by: accuracy where it is that, and where epochs do not have another."""
+    by = comparison.judged_by(arms)
+    return curves(arms, by if _known(arms, by) else selection.USUAL)
+
+
 def deciding(arms: Sequence[ShownArm]) -> Chart | None:
-    """Draw the metric that chooses epochs, where it is neither accuracy nor loss; None of those, and where no epoch has it."""
+    """Draw the metric that chooses epochs, where it is drawn neither as the task's nor as the loss; None where no epoch has it."""
     by = selection.shared(run.result.select_by for arm in arms for run in arm.runs)
-    known = any((line.get(key) or {}).get(by) is not None for arm in arms for line in arm.first.metrics for key in _HELD_OUT)
-    return curves(arms, by) if by not in _BASIC and known else None
+    return curves(arms, by) if by not in (*_BASIC, comparison.judged_by(arms)) and _known(arms, by) else None
+
+
+def _known(arms: Sequence[ShownArm], by: str) -> bool:
+    """Return whether some epoch has a metric of held-out images."""
+    return any((line.get(key) or {}).get(by) is not None for arm in arms for line in arm.first.metrics for key in _HELD_OUT)
 
 
 def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
@@ -130,7 +141,7 @@ def rates(arms: Sequence[ShownArm]) -> Chart | None:
 
 
 def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
-    """Draw accuracy over parameters, seconds an epoch and seconds in all."""
+    """Draw accuracy, or what else the task is judged by, over parameters, seconds an epoch and seconds in all."""
     if len(arms) < 2:
         return None
     axes: dict[str, list[list[float]]] = {
@@ -140,6 +151,7 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
         "seconds in all": [],
     }
     data: list[dict[str, Any]] = []
+    by = comparison.judged_by(arms)
     for place, arm in enumerate(arms):
         result = arm.first.result
         times = [line["seconds"] for run in arm.runs for line in run.metrics] or [0.0]
@@ -150,7 +162,7 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
         data.append(
             {
                 "x": axes["parameters"][-1],
-                "y": [rounded(numbers.fmean(run.scores.get("accuracy", math.nan) for run in arm.runs))],
+                "y": [rounded(numbers.fmean(run.scores.get(by, math.nan) for run in arm.runs))],
                 "type": "scatter",
                 "mode": "markers+text",
                 "text": [arm.name],
@@ -164,13 +176,15 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
             del axes[name]
     for each, x in zip(data, next(iter(axes.values())), strict=True):
         each["x"] = x
-    alt = "; ".join(f"{arm.name} {each['y'][0]:.1%}" for arm, each in zip(arms, data, strict=True))
+    alt = "; ".join(f"{arm.name} {selection.value({by: each['y'][0]}, by)}" for arm, each in zip(arms, data, strict=True))
     layout = {
         "xaxis": {"title": {"text": next(iter(axes))}},
-        "yaxis": {"title": {"text": f"{arms[0].first.split} accuracy"}, "tickformat": ".0%"},
+        "yaxis": {"title": {"text": f"{arms[0].first.split} {tasks.metric_label(by)}"}, **_scale(by, data)},
         "showlegend": False,
     }
-    return Chart("tradeoff", "Accuracy and what it costs", f"Scatter chart of accuracy over cost: {alt}.", data, layout, axes)
+    label = tasks.metric_label(by)
+    title, words = f"{_label(by)} and what it costs", f"Scatter chart of {label} over cost: {alt}."
+    return Chart("tradeoff", title, words, data, layout, axes)
 
 
 def changes(arms: Sequence[ShownArm]) -> Chart | None:

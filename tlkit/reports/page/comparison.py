@@ -61,17 +61,14 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
         baseline: Name of the arm that the others are compared with; "" for none.
     """
     split = arms[0].first.split
-    more = [tasks.metric_label(name) for name in _more(arms)]
-    leading = (
-        [f"{split} {tasks.metric_label(by)}", f"95 % interval of {tasks.metric_label(by)}"]
-        if (by := metric(arms)) != selection.USUAL
-        else []
-    )
+    more, usual = [tasks.metric_label(name) for name in _more(arms)], judged_by(arms) == selection.USUAL
+    labels = [tasks.metric_label(name) for name in _leads(arms)]
     return [
-        "runs", *leading, f"{split} accuracy", "95 % interval", "interval by",
+        "runs", *(text for label in labels for text in (f"{split} {label}", f"95 % interval of {label}")),
+        *([f"{split} accuracy", "95 % interval"] if usual else []), "interval by",
         *([f"{target} accuracy, the target", "its 95 % interval"] if (target := _target(arms)) else []),
         *([head(baseline, _arm(arms, baseline).first.target)] if baseline else []),
-        "train accuracy", f"train - {split} (points)", f"{split} loss", *more,
+        *(["train accuracy", f"train - {split} (points)"] if usual else []), f"{split} loss", *more,
         "best epoch", "parameters trained", "of", "s / epoch", "seconds", "images/s",
     ]  # fmt: skip
 
@@ -79,11 +76,10 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
 def rows(arms: Sequence[ShownArm], baseline: str = "", ensembles: Sequence[Mapping[str, Any]] = ()) -> list[Row]:
     """Return a row for each arm and each ensemble, then chance and the commonest class."""
     against = {each.second: each.short for each in differences(arms, baseline)} if baseline else {}
-    by, more, target = metric(arms), _more(arms), _target(arms)
-    found = [_row(arm, by, more, [against.get(arm.name, "")] if baseline else [], target) for arm in arms]
+    found = [_row(arm, arms, [against.get(arm.name, "")] if baseline else []) for arm in arms]
     answers, heads, split = arms[0].first.answers, columns(arms, baseline), arms[0].first.split
     found += [_ensemble_row(each, heads, split) for each in ensembles]
-    if answers is not None:
+    if answers is not None and judged_by(arms) == selection.USUAL:
         labels = answers.label
         classes = arms[0].first.plan.classes
         common = np.bincount(labels, minlength=classes).max() / len(labels)
@@ -97,6 +93,11 @@ def metric(arms: Sequence[ShownArm]) -> str:
     """Return the metric that the result begins with: the one that the epochs of all runs were chosen by, else accuracy."""
     by = selection.shared(run.result.select_by for arm in arms for run in arm.runs)
     return by if by in tasks.metric_labels() else selection.USUAL
+
+
+def judged_by(arms: Sequence[ShownArm]) -> str:
+    """Return the metric that the task of all arms is judged by, else accuracy."""
+    return selection.shared(tasks.headline(run.scores) for arm in arms for run in arm.runs if run.scores)
 
 
 def interval_of(arm: ShownArm, by: str = selection.USUAL) -> tuple[float, Interval | None, str]:
@@ -124,9 +125,11 @@ def sentence(arms: Sequence[ShownArm], baseline: str = "") -> str:
         text = f"{best.name} has {accuracy or 'an unknown'} accuracy on the test images of {target}, the target"
         text += f" (95 % interval {range_} over {len(best.runs)} seeds)" if range_ else ""
     else:
-        text = f"{best.name} has {_leading(best, by)}{mean:.1%} accuracy on the {best.first.split} images"
+        usual, leading = judged_by(arms) == selection.USUAL, [_leading(best, name) for name in _leads(arms)]
+        text = " and ".join([*leading, *([f"{mean:.1%} accuracy"] if usual else [])])
+        text = f"{best.name} has {text} on the {best.first.split} images"
         text += " of the source" if target else ""
-        text += "" if interval is None else f" (95 % interval {interval.low:.1%} to {interval.high:.1%}; {kind})"
+        text += "" if interval is None or not usual else f" (95 % interval {interval.low:.1%} to {interval.high:.1%}; {kind})"
         text += f", and {accuracy} on those of {target}, the target" if accuracy else ""
     if len(arms) == 1:
         return f"{text}."
@@ -195,16 +198,19 @@ def _arm(arms: Sequence[ShownArm], name: str) -> ShownArm:
 
 
 def _more(arms: Sequence[ShownArm]) -> list[str]:
-    """The metrics beside accuracy, loss and the one that the result begins with that some arm has."""
-    return [name for name in tasks.metric_labels() if name != metric(arms) and any(arm.summary(name) for arm in arms)]
+    """The metrics beside accuracy, loss and those that the result begins with that some arm has."""
+    return [name for name in tasks.metric_labels() if name not in _leads(arms) and any(arm.summary(name) for arm in arms)]
+
+
+def _leads(arms: Sequence[ShownArm]) -> list[str]:
+    """The metrics that the result begins with: the task's own, and the one that chose the epochs; accuracy is not among them."""
+    return [name for name in dict.fromkeys((judged_by(arms), metric(arms))) if name != selection.USUAL]
 
 
 def _leading(arm: ShownArm, by: str) -> str:
-    """Return the metric that a sentence on an arm begins with, "Dice 0.812 and "; "" where that is accuracy."""
-    if by == selection.USUAL:
-        return ""
+    """Return a metric that a sentence on an arm begins with, "Dice 0.812"."""
     text, range_ = _mean(arm, by)
-    return f"{tasks.metric_label(by)} {text or 'not defined'}{f' (95 % interval {range_})' if range_ else ''} and "
+    return f"{tasks.metric_label(by)} {text or 'not defined'}{f' (95 % interval {range_})' if range_ else ''}"
 
 
 def _mean(arm: ShownArm, by: str) -> tuple[str, str]:
@@ -229,13 +235,16 @@ def _on_target(arm: ShownArm, target: str) -> tuple[str, str]:
     return f"{found['mean']:.1%}", "" if found["low"] is None else f"{found['low']:.1%} to {found['high']:.1%}"
 
 
-def _row(arm: ShownArm, by: str, more: Sequence[str], against: Sequence[str], target: str) -> Row:
-    mean, interval, kind = interval_of(arm)
+def _row(arm: ShownArm, arms: Sequence[ShownArm], against: Sequence[str]) -> Row:
+    """Return the row of an arm in the table of all arms."""
+    main, target = judged_by(arms), _target(arms)
+    mean, interval, kind = interval_of(arm, main)
+    usual = main == selection.USUAL
     train = [value for run in arm.runs if (value := run.train_accuracy) is not None]
     trained = numbers.fmean(train) if train else None
     loss = arm.summary("loss")
     metrics = tasks.metric_labels()
-    found = {name: arm.summary(name) for name in more}
+    found = {name: arm.summary(name) for name in _more(arms)}
     times = [line["seconds"] for run in arm.runs for line in run.metrics]
     rates = [rate for run in arm.runs for line in run.metrics if (rate := line.get("images_per_second")) is not None]
     result = arm.first.result
@@ -244,14 +253,14 @@ def _row(arm: ShownArm, by: str, more: Sequence[str], against: Sequence[str], ta
         arm.name,
         (
             str(len(arm.runs)),
-            *(_mean(arm, by) if by != selection.USUAL else ()),
-            f"{mean:.1%}" if known else "",
-            "" if interval is None else f"{interval.low:.1%} to {interval.high:.1%}",
+            *(text for name in _leads(arms) for text in _mean(arm, name)),
+            *([f"{mean:.1%}" if known else ""] if usual else []),
+            *(["" if interval is None else f"{interval.low:.1%} to {interval.high:.1%}"] if usual else []),
             kind,
             *(_on_target(arm, target) if target else ()),
             *against,
-            "" if trained is None else f"{trained:.1%}",
-            "" if trained is None or not known else f"{(trained - mean) * 100:+.1f}",
+            *(["" if trained is None else f"{trained:.1%}"] if usual else []),
+            *(["" if trained is None or not known else f"{(trained - mean) * 100:+.1f}"] if usual else []),
             "" if loss is None else f"{loss['mean']:.3f}",
             *("" if each is None else _shown(each["mean"], percent=metrics[name].percent) for name, each in found.items()),
             ", ".join(sorted({str(run.result.best_epoch) for run in arm.runs}, key=int)),
@@ -271,9 +280,10 @@ def _ensemble_row(record: Mapping[str, Any], heads: Sequence[str], split: str) -
     cells = dict.fromkeys(heads, "")
     cells["runs"] = str(sum(len(run["members"]) for run in record["runs"]))
     if scores:
-        accuracy = scores["accuracy"]
-        cells[f"{split} accuracy"], cells[f"{split} loss"] = f"{accuracy['mean']:.1%}", f"{scores['loss']['mean']:.3f}"
-        if accuracy["low"] is not None:
+        accuracy, usual = scores["accuracy"], f"{split} accuracy" in heads
+        cells[f"{split} loss"] = f"{scores['loss']['mean']:.3f}"
+        cells |= {f"{split} accuracy": f"{accuracy['mean']:.1%}"} if usual else {}
+        if usual and accuracy["low"] is not None:
             cells["95 % interval"] = f"{accuracy['low']:.1%} to {accuracy['high']:.1%}"
             cells["interval by"] = f"Student's t over {accuracy['n']} runs"
     for name in heads:

@@ -59,10 +59,10 @@ def write(path: Path, shown: ShownEvaluation) -> None:
 
 
 def _sentence(shown: ShownEvaluation) -> str:
-    """The task's metric, and the accuracy with the interval of the number of images, where each image has one class."""
+    """The task's metric: an accuracy with the interval of the number of images, where each image has one class."""
     accuracy, by = shown.metrics["accuracy"], shown.select_by
-    leading = "" if by == selection.USUAL else f"{selection.shown(shown.metrics, by)} and "
-    text = f"{shown.answers.name} has {leading}{accuracy:.1%} accuracy on {units.images(shown.images)} of {shown.on}"
+    score = f"{accuracy:.1%} accuracy" if by == selection.USUAL else selection.shown(shown.metrics, by)
+    text = f"{shown.answers.name} has {score} on {units.images(shown.images)} of {shown.on}"
     if shown.answers.calibrated is None:
         return f"{text}."
     found = statistics.wilson(round(accuracy * shown.images), shown.images)

@@ -95,7 +95,7 @@ def render(
         gained: What adapting to another domain gained, as `domain_rows` says it.
     """
     names = list(dict.fromkeys(arm.first.result.recipe for arm in arms))
-    several = [arm_charts.curves(arms, metric) for metric in ("accuracy", "loss")]
+    several = [arm_charts.judged(arms), arm_charts.curves(arms, "loss")]
     learned = [
         *several,
         *_there(arm_charts.deciding(arms), arm_charts.rates(arms), range_tests.chart(arms), arm_charts.tradeoff(arms)),
