@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -217,7 +218,7 @@ def inspect(
     """
     from tlkit.advice import folder_recipe
 
-    watcher, path = observer or Observer(), as_path(source, "source")
+    watcher, path = observer or Observer(), _there(source)
     of_folder = path.is_dir()
     if of_folder:
         places = arguments.places(path.resolve(), data, offline, watcher)
@@ -317,7 +318,7 @@ def advise(
             else "is for networks that " + option("backbones") + " does not name"
         )
         raise TlkitError(f"{option('download', str(download))}: {why}.", "one of the two options")
-    watcher, path = observer or Observer(), as_path(source, "source")
+    watcher, path = observer or Observer(), _there(source)
     places = arguments.places(path.resolve() if path.is_dir() else path, data, offline, watcher)
     read, arms = asking.read(path, arguments.listed(settings), places)
     arguments.check_arm(arm, read)
@@ -488,6 +489,16 @@ def epochs(
         prepared, _ = range_tests.settled(prepared, device=where, observer=watcher)
         learner = prepared.learner(device=where, observer=watcher)
     yield from torch_settings.applied_between(learner.epochs(), where)
+
+
+def _there(source: str | Path) -> Path:
+    """Return a recipe or a folder of images; a missing one that is not called like a recipe may be either."""
+    path = as_path(source, "source")
+    if path.suffix != ".toml" and not os.path.lexists(path):
+        raise TlkitError(
+            f"{path}: there is no such folder or recipe.", "a folder with the images of each class in a sub-folder of its name"
+        )
+    return path
 
 
 def _check_plan(plan: object) -> None:

@@ -294,6 +294,7 @@ LAYOUTS = {
     "yolo in splits": (("train/images/{}.png", "train/labels/{}.txt", "val/images/{}.png"), "YOLO's boxes of them in labels", "yolo"),
     "yolo beside": (("train/{}.png", "train/{}.txt"), "YOLO's text files beside the pictures", "yolo"),
     "coco": (("images/{}.png", "annotations/{}.json"), "COCO's boxes in annotations/0.json", "coco"),
+    "coco in a folder": (("set/images/{}.png", "set/{}.json"), "shapes/set: holds COCO's boxes in 0.json", "coco"),
     "voc": (("JPEGImages/{}.png", "Annotations/{}.xml"), "Pascal VOC's boxes of them in Annotations", "voc"),
 }  # fmt: skip
 

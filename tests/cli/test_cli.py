@@ -350,3 +350,10 @@ def test_either_signal_stops_a_command_with_the_same_words(
         for each, handler in kept:
             signal.signal(each, handler)
     assert (code, out, err.strip()) == (128 + number, "", f"stopped by {number.name}.")
+
+
+@pytest.mark.parametrize("verb", ["inspect", "advise"])
+def test_neither_folder_nor_recipe_is_told_as_such(run: Cli, verb: str) -> None:
+    code, _, text = run(verb, "photos")
+    assert (code, text.splitlines()[0]) == (1, "photos: there is no such folder or recipe.")
+    assert run(verb, "photos.toml")[2].startswith("photos.toml: there is no such recipe.")

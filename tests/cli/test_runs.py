@@ -144,6 +144,9 @@ def test_a_damaged_run_is_listed_with_its_error(run: Cli, tmp_path: Path) -> Non
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="there is no such folder"):
         run_list.below(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match="file: is a file, not a folder of runs"):
+        run_list.below(tmp_path / "file")
 
 
 def test_result_of_a_recipe_is_read_once_however_many_runs_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,14 +45,20 @@ def left(tables: dict[str, Any]) -> Arm:
 def test_file_that_is_no_recipe_says_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "a b").mkdir()
     (tmp_path / "ant.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "ant.toml").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "none.toml").write_text("# nothing yet\n")
     (tmp_path / "half.toml").write_text("a = ")
     said = {
         "r.toml": ["there is no such recipe.", "tlkit init FOLDER writes one for a folder of images"],
         "a b": ["is a folder, not a recipe.", f"tlkit init '{tmp_path / 'a b'}' writes one for a folder of images"],
-        "ant.jpg": ["is not a recipe: it is not text in UTF-8.", "a recipe is a TOML file; save it as UTF-8"],
+        "ant.jpg": [
+            "is a picture, not a recipe.", "a recipe is a TOML file; tlkit init, inspect and advise take a folder of images",
+        ],
+        "ant.toml": ["is not a recipe: it is not text in UTF-8.", "a recipe is a TOML file; save it as UTF-8"],
+        "none.toml": ["is empty, not a recipe.", "tlkit init FOLDER writes one for a folder of images"],
         "half.toml": ["is not TOML: Invalid value (at end of document)."],
         "n" * 300: ["cannot be read: File name too long."],
-    }
+    }  # fmt: skip
     for name, (problem, *hints) in said.items():
         with pytest.raises(TlkitError) as caught:
             parsing.read(tmp_path / name)

@@ -154,6 +154,9 @@ def test_run_that_cannot_be_read_is_passed_over_by_name(tmp_path: Path) -> None:
     (put(tmp_path, "a-s0-1", validation=0.9) / run_folder.RESULT).write_text('{"format": 99}')
     with pytest.raises(RunFolderError, match="is of format 99"):
         run_choice.choose(tmp_path)
+    (tmp_path / "a-s0-1" / run_folder.RESULT).write_text("{}")
+    with pytest.raises(RunFolderError, match="is not the result of a run: it names no format"):
+        run_choice.choose(tmp_path)
     good = put(tmp_path, "a-s1-1", validation=0.7)
     assert run_choice.choose(tmp_path) == run_choice.Choice(good, "the only finished run; passed over: a-s0-1 (cannot be read)")
 

@@ -50,8 +50,9 @@ def _problem(folder: Path) -> DataError | None:
             )
         for name in _names(place, ".json"):
             if _is_coco(place / name):
-                train = (place / name).relative_to(folder).as_posix()
-                return _error(folder, f"holds COCO's boxes in {train}, and no classes", "coco", f'train = "{train}", test = ""')
+                whole = folder if place.name.lower() == "annotations" else place
+                train = (place / name).relative_to(whole).as_posix()
+                return _error(whole, f"holds COCO's boxes in {train}, and no classes", "coco", f'train = "{train}", test = ""')
     return None
 
 

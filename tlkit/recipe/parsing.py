@@ -6,6 +6,7 @@ The rule: each problem is reported once, at the place where the user wrote it, e
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shlex
 import tomllib
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tlkit.errors import RecipeError, TlkitError, in_setting, nearest, setting
+from tlkit.plugin import image_kinds
 from tlkit.recipe import other_names
 from tlkit.recipe.merging import merge, names_first, set_
 from tlkit.recipe.messages import Said, dotted, errors, no_such_key, said, shown, words
@@ -38,6 +40,11 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: with every problem found.
     """
+    if os.path.isfile(path) and image_kinds.kind_of_suffix(path.suffix.lower()) is image_kinds.Kind.IMAGE:
+        raise TlkitError(
+            f"{path}: is a picture, not a recipe.",
+            "a recipe is a TOML file; tlkit init, inspect and advise take a folder of images",
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")  # with a byte order mark or without
     except FileNotFoundError:
@@ -56,6 +63,8 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
         tables = read_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise TlkitError(f"{path}: is not TOML: {error}.", _about_backslashes(text, str(error))) from error
+    if not tables:
+        raise TlkitError(f"{path}: is empty, not a recipe.", "tlkit init FOLDER writes one for a folder of images")
     return build(tables, where=str(path), settings=[parse_setting(setting) for setting in settings])
 
 

@@ -303,8 +303,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _check_format(path: Path, record: Mapping[str, Any]) -> None:
+    if "format" not in record:
+        raise RunFolderError(f"{path}: is not the result of a run: it names no format.", _move())
     if record.get("format") != FORMAT:
         raise RunFolderError(
-            f"{path}: is of format {record.get('format')}, written by another version of tlkit; this one reads format {FORMAT}.",
+            f"{path}: is of format {record['format']}, written by another version of tlkit; this one reads format {FORMAT}.",
             _move(),
         )

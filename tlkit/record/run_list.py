@@ -45,6 +45,8 @@ def below(folder: Path) -> list[ListedRun]:
     Raises:
         RunFolderError: there is no such folder.
     """
+    if os.path.isfile(folder):
+        raise RunFolderError(f"{folder}: is a file, not a folder of runs.", "the folder of runs is runs, or what --runs named")
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: there is no such folder.", "the folder of runs is runs, or what --runs named")
     superseded_in = cache(_superseded_in)  # of each recipe once, however many runs it has
