@@ -1,13 +1,15 @@
 """Ways to go wrong that were found by trying to break it, each with what must come instead."""
 
+import errno
 import json
 import os
 import time
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pytest
-from conftest import TOY_RECIPE
+from conftest import TOY_RECIPE, Cli
 from PIL import Image
 
 from tlkit import api
@@ -53,7 +55,9 @@ def test_finished_run_whose_weights_are_gone_is_trained_again(toy_recipe: Path, 
     assert (folder / "weights.safetensors").read_bytes() == before
 
 
-def test_curves_that_are_gone_or_old_are_drawn_again(toy_recipe: Path, tmp_path: Path) -> None:
+def test_curves_that_are_gone_or_old_are_drawn_again_where_the_folder_can_be_written(
+    toy_recipe: Path, tmp_path: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     applied = api.apply(toy_recipe, ONE, runs=tmp_path)
     picture = applied.folder / "curves.svg"
     picture.unlink()
@@ -62,6 +66,16 @@ def test_curves_that_are_gone_or_old_are_drawn_again(toy_recipe: Path, tmp_path:
     os.utime(picture, ns=(0, 0))
     api.apply(toy_recipe, ONE, runs=tmp_path)
     assert time.time() - picture.stat().st_mtime < 60
+    os.utime(picture, ns=(0, 0))
+
+    def read_only(path: Path, **_: object) -> Never:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr("tlkit.record.file_lock.held", read_only)
+    code, out, err = run("apply", toy_recipe, "--set", ONE[0], "--runs", tmp_path)
+    assert (code, "finished before, nothing to do" in out) == (0, True)
+    assert "toy: cannot be written: Read-only file system; result.json, curves.svg and report.html stay as they are" in err
+    assert picture.stat().st_mtime_ns == 0
 
 
 def test_what_a_killed_process_left_half_written_goes(toy_recipe: Path, tmp_path: Path) -> None:

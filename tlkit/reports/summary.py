@@ -36,10 +36,10 @@ class Summary:
     study: str | None = None
 
     def conclude(self, *, drawn: bool) -> tuple[dict[str, Any], tuple[RunFailed, ...]]:
-        """Bring it up to date; if it cannot be written, that is a failure too.
+        """Bring it up to date. Where it cannot be written, that is a failure if anything was trained, else it is only said.
 
         Args:
-            drawn: Draw curves and report even if they are up to date.
+            drawn: Something was trained or inspected: draw curves and report even if they are up to date.
 
         Returns:
             What result.json holds, and what failed.
@@ -55,7 +55,11 @@ class Summary:
                     draw(self.folder, [(arm, folder) for (arm, _, _), folder in self.current.items()], self.note)
                 return record, ()
             except OSError as error:
-                failed = (files.unwritable(self.folder, error),)
+                if drawn:
+                    failed = (files.unwritable(self.folder, error),)
+                else:  # in a folder that is read-only: the runs are finished, and what they learned is there
+                    why = f"{self.folder}: cannot be written: {error.strerror or error}"
+                    self.note(f"{why}; {run_folder.RESULT}, {run_folder.CURVES} and {run_folder.REPORT} stay as they are")
         return results.gather(self.folder, head, self.current), failed
 
     def _stale(self) -> bool:
