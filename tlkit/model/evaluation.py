@@ -15,16 +15,17 @@ from tlkit.engine.images.library import Library
 from tlkit.engine.images.parts import Part
 from tlkit.engine.images.pictures import Progress
 from tlkit.engine.images.views import geometries
-from tlkit.errors import TlkitError
 from tlkit.model import inputs
 from tlkit.model.arguments import plain
 from tlkit.model.classes import Classes
 from tlkit.model.inputs import Labels
+from tlkit.model.seen_data import Seen, held_out
 from tlkit.model.setup import UNTRAINED, Setup, input_keys
 from tlkit.network.network import Network
-from tlkit.plans import band_values
-from tlkit.plans.resolved import Resolved
+from tlkit.plans import band_values, dataset_images
+from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import Images, Split
+from tlkit.recipe import naming
 from tlkit.run import evaluation as run_evaluation
 from tlkit.tasks import averaging, scoring
 
@@ -44,8 +45,10 @@ class Asked:
     said: str
 
 
-def asked(x: object, y: object, setup: Setup, *, known: Labels, classes: Classes, options: Mapping[str, Any] | None) -> Asked:
-    """Find the images that are evaluated: all that are in memory, or the test images of a folder or a data set.
+def asked(
+    x: object, y: object, setup: Setup, *, known: Labels, classes: Classes, options: Mapping[str, Any] | None, seen: Seen
+) -> Asked:
+    """Find the images that are evaluated: all that are in memory; of a folder or a data set those that `tlkit evaluate` takes.
 
     Raises:
         TlkitError: there are none, or they cannot be used.
@@ -54,15 +57,28 @@ def asked(x: object, y: object, setup: Setup, *, known: Labels, classes: Classes
     given = inputs.read(x, y, known=known, where=where, bands=setup.bands)
     more = {**UNTRAINED, "data": input_keys(setup.tables["data"]) | {"options": plain(options or {})}}
     resolved, places = setup.resolved(where=where, more=more, given=given)
-    images, _ = setup.images(given, setup.job(resolved, places, where=where))
-    images = classes.in_order(images)
-    band_values.refuse_other_type(resolved, given.images or images)
     if given.images is not None:
+        images = classes.in_order(given.images)
+        band_values.refuse_other_type(resolved, given.images)
         return Asked(inputs.whole(images), resolved, "")
-    split = images.splits.get("test")
-    if split is None:
-        raise TlkitError(f"{where}: {x} has no test images.", "lists of paths and labels: model.evaluate(paths, labels)")
-    return Asked(split, resolved, f"evaluating {units.images(len(split.targets))}, the test part of {x}")
+    job = setup.job(resolved, places, where=where)
+    with naming.named(where):
+        source = Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)
+        images, part, left_out = dataset_images.evaluated_images(source, job.found)
+        dataset_images.check_task(resolved, images.splits[part].targets)
+    said = f"the test part of {x}"
+    if part == "all":
+        said = f"all of {x}, which has no test images of its own"
+        fits = seen.of(job, setup.run())
+        if fits and left_out is not None and held_out(fits, job):
+            images, part = Images(images.classes, {"test": left_out}), "test"
+            said = f"the test part of {x}, on which the model was not trained"
+        elif fits:
+            said = f"all of {x}, of which the model was trained on images: the metrics do not tell how it does on new ones"
+    images = classes.in_order(images)
+    band_values.refuse_other_type(resolved, images)
+    split = images.splits[part]
+    return Asked(split, resolved, f"evaluating {units.images(len(split.targets))}, {said}")
 
 
 def scores(

@@ -30,6 +30,7 @@ from tlkit.model.history import History
 from tlkit.model.inputs import Labels
 from tlkit.model.predictions import Predictions
 from tlkit.model.saving import Standing
+from tlkit.model.seen_data import Seen
 from tlkit.model.setup import Setup, Tables, input_keys
 from tlkit.model.stages import Stages
 from tlkit.model.training import Training
@@ -112,6 +113,7 @@ class Model:
         self._usual: Tables = {}  # what a recipe says of epochs and data, where fit does not
         self._weights: str | None = setup.tables["backbone"]["weights"]  # what a recipe calls the network as it is now
         self._last: fits.Fitted | None = None
+        self._seen = Seen()
         self._network = network
         if network is None:
             setup.resolved(where="Model")
@@ -362,6 +364,7 @@ class Model:
                 training.run(self, shown=shown, stop=lambda: self.stop_training, optimizer=self._standing.optimizer)
         finally:
             self.history = History(training.epochs, stopped=training.stopped)
+            self._seen = self._seen.with_fit(found.job)
             if training.epochs:
                 self._setup.scaling = training.scaling
                 self._standing.optimizer, self._weights = training.optimizer, None
@@ -377,8 +380,9 @@ class Model:
         """Return loss, accuracy and the other metrics of the head's task.
 
         Args:
-            x: As `fit` takes it. Of a folder and a data set the test images are evaluated: a folder without a part of that name has
-                a fifth of every class as its test images. A line says how many there are.
+            x: As `fit` takes it. Of a folder and a data set the test images are evaluated, and all images where it has no test images
+                of its own, as by `tlkit evaluate`. Of one that the model was trained on, the test images that training left out; where it
+                left out none, all, and a line says that the model was trained on some. A line says how many images there are.
             y: Labels of arrays, tensors and lists.
             options: The data set's options.
             views: As `predict` has them.
@@ -404,7 +408,9 @@ class Model:
                 "it always returns a dict: model.evaluate(..)['loss'], ['accuracy'] and the other metrics of the head's task",
             )
         network = self._fitted("Model.evaluate")
-        asked = evaluation.asked(x, y, self._setup, known=self._labels(), classes=self._classes, options=options)
+        asked = evaluation.asked(
+            x, y, self._setup, known=self._labels(), classes=self._classes, options=options, seen=self._seen
+        )
         if asked.said and verbose != 0:
             progress.Notes().note(asked.said)
         with progress.bar(verbose, where="Model.evaluate") as told, torch_settings.applied(self._setup.device):
@@ -477,7 +483,7 @@ class Model:
         """
         saving.save(
             as_path(folder, "folder"), self._setup, self.network, self._standing,
-            classes=self.class_names, last=self._last, epochs=self.history or (),
+            classes=self.class_names, last=self._last, epochs=self.history or (), seen=self._seen,
         )  # fmt: skip
         self._weights = f"run:{Path(folder).resolve()}"
 

@@ -24,6 +24,7 @@ from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch
 from tlkit.model.fits import Fitted
 from tlkit.model.inputs import MEMORY
+from tlkit.model.seen_data import Seen
 from tlkit.model.setup import UNTRAINED, Setup
 from tlkit.network import tensor_files, weights
 from tlkit.network.network import Network
@@ -45,6 +46,7 @@ LEARNING = frozenset({"freeze", "lr_groups", "optimizer", "schedule", "loss", "p
 class _Known:
     state: State
     epochs: int
+    trained_on: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -71,6 +73,7 @@ def save(
     classes: Sequence[str],
     last: Fitted | None,
     epochs: Sequence[Epoch],
+    seen: Seen,
 ) -> None:
     """Write a model so that `tlkit.load` and everything that reads a run can read it.
 
@@ -82,6 +85,7 @@ def save(
         classes: Names in output order.
         last: The last fit; None where there was none.
         epochs: Of the last fit.
+        seen: The data sets of all fits.
 
     Raises:
         RunFolderError: the folder holds something else, a run for instance.
@@ -96,7 +100,8 @@ def save(
     known = {
         "format": FORMAT, "digest": "", "batch_size": 32, "image_size": list(resolved.image_size),
         "precision": "float32", "memory_format": "contiguous", "classes": list(classes), "input": asdict(resolved.convention),
-        "decoding": decode.described(arm.data, resolved.convention), "prefixes": [], "model": {"state": standing.state, "epochs": standing.epochs},
+        "decoding": decode.described(arm.data, resolved.convention), "prefixes": [],
+        "model": {"state": standing.state, "epochs": standing.epochs, "trained_on": seen.contents(setup.run())},
         "plugins": {
             "backbone": provenance.of(resolved.backbone, arm.backbone.name).record(),
             "head": provenance.of(resolved.head, arm.head.kind).record(),

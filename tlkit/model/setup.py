@@ -146,11 +146,19 @@ class Setup:
 
     def names_of_run(self) -> tuple[str, ...]:
         """Return the class names of the run that the weights are of; () where they are of none."""
-        if not self.tables["backbone"]["weights"].startswith(weight_files.RUN):
-            return ()
-        resolved, places = self.resolved(where="Model")
-        path = job_inputs.local_weights(resolved, places)
+        path = self._weights_of_run()
         return weights.class_names(path) if path is not None else ()
+
+    def run(self) -> Path | None:
+        """Return the folder of the run that the weights are of; None where they are of none."""
+        path = self._weights_of_run()
+        return None if path is None else path.parent
+
+    def _weights_of_run(self) -> Path | None:
+        if not self.tables["backbone"]["weights"].startswith(weight_files.RUN):
+            return None
+        resolved, places = self.resolved(where="Model", more=UNTRAINED)
+        return job_inputs.local_weights(resolved, places)
 
     def images(self, given: Given, job: Job) -> tuple[Images, Job]:
         """Return the images of a call, and the job for them."""

@@ -37,7 +37,7 @@ def images(dataset: Dataset, found: DataFiles, resolved: Resolved) -> Images:
     """
     pooled: Pooled = "all" if resolved.arm.data.split.fractions is not None else "held out" if resolved.folds else "none"
     read = _read(_Key(dataset, found, resolved.data_options, pooled=pooled))
-    _check_task(resolved, read.splits["train"].targets)
+    check_task(resolved, read.splits["train"].targets)
     return read
 
 
@@ -104,18 +104,31 @@ def labelled_images(source: Source, found: DataFiles, classes: tuple[str, ...], 
     Raises:
         DataError: it has images of another class.
     """
-    images = datasets.read_data(source.dataset, found, source.options)
-    unknown = [name for name in images.classes if name not in classes]
+    chosen, part, _ = evaluated_images(source, found)
+    unknown = [name for name in chosen.classes if name not in classes]
     if unknown:
         raise DataError(
             f"{where}: has classes that the network was not trained on: {first_few(unknown)}.",
             f"classes: {', '.join(classes[:10])}",
         )
+    return renumbered(chosen, classes), part
+
+
+def evaluated_images(source: Source, found: DataFiles) -> tuple[Images, str, Split | None]:
+    """Read a data set of which a trained network is evaluated on one part.
+
+    Args:
+        source: The data set.
+        found: Its files.
+
+    Returns:
+        The images in one split, and the name of it: "test", or "all" where the data set has no test images of its own. Then also
+        those that training leaves out as test images; None where they are the data set's own, or there are none.
+    """
+    images = datasets.read_data(source.dataset, found, source.options)
     if "test" in images.splits and not images.test_held_out:
-        chosen, part = images.splits["test"], "test"
-    else:
-        chosen, part = _pooled(images), "all"
-    return renumbered(Images(images.classes, {part: chosen}), classes), part
+        return Images(images.classes, {"test": images.splits["test"]}), "test", None
+    return Images(images.classes, {"all": _pooled(images)}), "all", images.splits.get("test")
 
 
 @lru_cache(maxsize=4)
@@ -142,8 +155,12 @@ def renumbered(images: Images, classes: tuple[str, ...]) -> Images:
     return Images(classes, splits)
 
 
-def _check_task(resolved: Resolved, targets: Rows) -> None:
-    """Refuse a head whose task cannot learn from these targets."""
+def check_task(resolved: Resolved, targets: Rows) -> None:
+    """Refuse a head whose task cannot learn from these targets.
+
+    Raises:
+        RecipeError: with a head that can.
+    """
     wanted, fitting = tasks.get(resolved.head.task), tasks.understanding(targets)
     if wanted not in fitting:
         data, head = resolved.arm.data.name, resolved.arm.head.kind

@@ -87,5 +87,4 @@ def _source(on: str, settings: Sequence[str], table: DataTable) -> Source:
 
 def _was_trained_on(run: Path, source: Source, found: DataFiles) -> bool:
     """Return whether a data set has the files that a run was trained on."""
-    known = run_folder.inputs(run).get("data")
-    return bool(found.files) and known == data_files.data_content(source.dataset, found)
+    return bool(found.files) and data_files.data_content(source.dataset, found) in run_folder.trained_on(run)
