@@ -138,7 +138,26 @@ def test_a_damaged_run_is_listed_with_its_error(run: Cli, tmp_path: Path) -> Non
     (put(tmp_path, "a", {}) / run_folder.RECIPE).write_text("no toml")
     (found,) = run_list.below(tmp_path)
     assert "recipe.toml: is damaged" in found.error
-    assert run("runs", tmp_path)[0] == 0
+    result = json.loads((put(tmp_path, "b", {}) / run_folder.RESULT).read_text())
+    result["files"] = {run_folder.METRICS: {"bytes": 1, "sha256": "0" * 64}}
+    (tmp_path / "b" / run_folder.RESULT).write_text(json.dumps(result))
+    code, out, _ = run("runs", tmp_path)
+    assert code == 0
+    rows, errors = out.splitlines()[1:3], out.splitlines()[3:5]
+    assert [row.partition("finished, ")[2].split()[0] for row in rows] == ["damaged"] * 2
+    assert "recipe.toml: is damaged" in errors[0]
+    assert errors[1].rstrip() == f"{tmp_path / 'b' / run_folder.METRICS}: is missing."
+
+
+def test_runs_of_several_folders_are_told_apart(run: Cli, tmp_path: Path) -> None:
+    for place in ("one/r", "two/deep/r"):
+        put(tmp_path / place, "a-s0-00000000", {})
+    put(tmp_path, "saved", {})  # as Model.save writes one where the user says
+    rows = [line.split() for line in run("runs", tmp_path)[1].splitlines()]
+    assert [row[:3] for row in rows[:4]] == [
+        ["folder", "recipe", "run"], [".", "r", "saved"], ["one", "r", "a,"], ["two/deep", "r", "a,"],
+    ]  # fmt: skip
+    assert run("runs", tmp_path / "one")[1].split()[0] == "recipe"
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

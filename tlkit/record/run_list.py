@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from tlkit.errors import RunFolderError, RunLocked
-from tlkit.record import results, run_differences, run_folder, run_lock
+from tlkit.record import results, run_differences, run_files, run_folder, run_lock
 from tlkit.record.run_folder import RunResult
 
 
@@ -26,7 +26,7 @@ class ListedRun:
         written: When its result was last written, seconds since 1970.
         keys: Of its recipe, with the digests of its inputs.
         differs: Those of `keys` in which runs of the same recipe and arm differ; None where it lacks such a key.
-        error: Why something cannot be read; "" if everything can.
+        error: Why something cannot be read, or which file of a finished run is missing or has another size; "" if everything is there.
     """
 
     folder: Path
@@ -96,10 +96,22 @@ def _listed(folder: Path, *, superseded: bool) -> ListedRun:
     try:
         result = run_folder.read(folder)
         keys = run_differences.keys(folder)
+        if result is not None and result.status == "finished":
+            error = _damage(folder, run_files.damaged(folder, result))
     except RunFolderError as found:
         error = str(found).splitlines()[0]
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return ListedRun(folder, result, superseded, sum(sizes), (folder / run_folder.RESULT).stat().st_mtime, keys, error=error)
+
+
+def _damage(folder: Path, found: Mapping[str, str]) -> str:
+    """Say which files of a run are missing or have another size; "" where none has."""
+    for name, why in found.items():
+        others = (
+            f", as are {len(found) - 1} other files" if len(found) > 2 else ", as is another file" if len(found) > 1 else ""
+        )
+        return f"{folder / name}: {run_files.in_words(why)}{others}."
+    return ""
 
 
 def _superseded_in(recipe_folder: Path) -> frozenset[str]:

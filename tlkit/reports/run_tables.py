@@ -19,17 +19,24 @@ _DIGEST = 64  # characters of a sha256, of which a table shows the first 8
 
 
 def runs(folder: Path, listed: Sequence[ListedRun]) -> RenderableType:
-    """Return every run with its recipe, arm, seed, status, scores, age and size, and the keys in which runs of an arm differ."""
-    table = plain_table.of("recipe", "run", "status", gap=3)
+    """Return every run with its recipe, arm, seed, status, scores, age and size, and the keys in which runs of an arm differ.
+
+    Where the runs lie in several folders, a column has the folder of each; what cannot be read is told below the table.
+    """
+    named = [_named(run) for run in listed]
+    several = len({place for place, _, _ in named}) > 1
+    table = plain_table.of(*(["folder"] if several else []), "recipe", "run", "status", gap=3)
     for name in ("test", "validation", "age", "size"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("differs in")
-    for run in listed:
+    for run, (place, recipe, label) in zip(listed, named, strict=True):
         result = run.result
-        status = run.error or (result.status if result else "") + (", superseded" if run.superseded else "")
+        words = [result.status if result else "", "damaged" if run.error else "", "superseded" if run.superseded else ""]
+        status = ", ".join(filter(None, words))
         table.add_row(
-            Text(run.folder.parent.name),
-            Text(run_folder.label(result.arm, result.seed, result.fold) if result else run.folder.name),
+            *([Text(_below(folder, place))] if several else []),
+            Text(recipe),
+            Text(label),
             Text(status, style="dim" if run.superseded else ""),
             _score(result.test if result else None),
             _score(result.validation if result else None),
@@ -41,7 +48,8 @@ def runs(folder: Path, listed: Sequence[ListedRun]) -> RenderableType:
     total = f"{folder}: {len(listed)} run{'' if len(listed) == 1 else 's'}, {units.size(sum(run.bytes for run in listed))}"
     if superseded:
         total += f", of which {len(superseded)} superseded, {units.size(sum(run.bytes for run in superseded))}"
-    return Group(*([table] if listed else []), Text(total + ".", style="bold"))
+    damages = [Text(run.error, style="yellow") for run in listed if run.error]
+    return Group(*([table] if listed else []), *damages, Text(total + ".", style="bold"))
 
 
 def differences(found: RunDifferences) -> RenderableType:
@@ -90,6 +98,22 @@ def _score(metrics: Mapping[str, float] | None) -> str:
     """The metric that the run's task is judged by, with its name where that is not accuracy."""
     by = tasks.headline(metrics or {})
     return selection.shown(metrics, by) if metrics and (by != selection.USUAL or by in metrics) else ""
+
+
+def _named(run: ListedRun) -> tuple[Path, str, str]:
+    """Return the folder of a run's recipe, the recipe, and the run in words: with its folder's name where that is of the user's choice."""
+    result, folder = run.result, run.folder
+    if result is None:
+        return folder.parent.parent, folder.parent.name, folder.name
+    label = run_folder.label(result.arm, result.seed, result.fold)
+    if folder.name == run_folder.name_of(result.arm, result.seed, result.fold, digest=result.digest):
+        return folder.parent.parent, folder.parent.name, label
+    return folder.parent, result.recipe, f"{folder.name} ({label})"
+
+
+def _below(folder: Path, place: Path) -> str:
+    """Return a folder of runs as it is called from the one that was listed; a recipe's folder that was listed lies in its parent."""
+    return str(place.relative_to(folder)) if place.is_relative_to(folder) else str(place)
 
 
 def _age(seconds: float) -> str:
