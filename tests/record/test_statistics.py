@@ -51,17 +51,28 @@ def test_paired_t_is_that_of_scipy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "held_out", "epoch"),
+    ("train", "held_out", "place"),
     [
-        ([0.2, 0.5, 0.7], [0.4, 0.5, 0.6], 3),
-        ([0.5, 0.3, 0.7, 0.8], [0.4, 0.5, 0.6, 0.6], 3),  # the first epoch's does not last
-        ([0.5, 0.6], [0.4, 0.5], 1),
-        ([0.1, 0.2], [0.4, 0.5], None),
+        ([1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], [1, 0.7, 0.55, 0.5, 0.53, 0.58, 0.65, 0.74], 3),
+        ([1, 0.8, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5], [1, 0.7, 0.55, 0.5, 0.53, 0.58, 0.65, 0.74], None),  # training stands still
+        ([1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], [1, 0.7, 0.6, 0.55, 0.52, 0.5, 0.49, 0.6], None),  # one epoch is worse
+        ([0.55, 0.3, 0.13, 0.05, 0.036, 0.031], [0.17, 0.88, 2.92, 1.29, 0.2, 0.037], None),  # it fell again: measured
+        ([1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1], [0.9, 0.5, 0.6, 0.48, 0.6, 0.5, 0.55, 0.58], None),  # noise
+        ([0.5, 0.4], [1.0, 2.0], None),
         ([], [], None),
     ],
 )
-def test_crossover_is_where_train_accuracy_stays_above(train: list[float], held_out: list[float], epoch: int | None) -> None:
-    assert statistics.crossover(train, held_out) == epoch
+def test_over_fitting_is_a_lasting_rise_of_the_held_out_loss_while_the_train_loss_falls(
+    train: list[float], held_out: list[float], place: int | None
+) -> None:
+    assert statistics.over_fitting(train, held_out) == place
+
+
+def test_a_plateau_of_noise_is_seldom_called_over_fitting() -> None:
+    rng = np.random.default_rng(0)
+    train = np.linspace(1, 0.1, 40).tolist()
+    found = [statistics.over_fitting(train, rng.normal(0.5, 0.01, 40).tolist()) for _ in range(200)]
+    assert sum(place is not None for place in found) <= 10, "5 %"
 
 
 def test_ratio_of_paired_means_ends_where_the_paired_t_test_finds_a_difference() -> None:

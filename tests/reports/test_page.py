@@ -27,7 +27,19 @@ from tlkit.record import range_tests as records
 from tlkit.record.range_tests import RangeTest
 from tlkit.record.report_data import ReportData
 from tlkit.reports import curves
-from tlkit.reports.page import arm_charts, comparison, evaluation, kernel_grids, page, pictures, range_tests, runs, seen, times
+from tlkit.reports.page import (
+    arm_charts,
+    comparison,
+    evaluation,
+    kernel_grids,
+    over_fitting,
+    page,
+    pictures,
+    range_tests,
+    runs,
+    seen,
+    times,
+)
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
 ARMS = """
@@ -292,8 +304,8 @@ def test_of_one_epoch_no_over_fitting_is_told(arms: list[ShownArm]) -> None:
         "test": {"loss": 1.0, "accuracy": 0.5},
     }
     solved = ShownArm("solved", [dataclasses.replace(arms[0].first, metrics=[line])])
-    assert solved.crossover is None
-    assert "over-fitting" not in page.render([solved])
+    assert over_fitting.begins(solved) is None
+    assert "over-fit" not in page.render([solved]).replace("a run that over-fits", "")
 
 
 def test_two_versions_of_an_arm_are_compared_and_not_averaged(arms: list[ShownArm]) -> None:
@@ -372,19 +384,38 @@ def test_names_of_classes_and_arms_are_text_and_not_markup(arms: list[ShownArm])
     assert "<b>arm" not in made
 
 
-def test_crossover_is_drawn_where_the_train_accuracy_stays_above(arms: list[ShownArm]) -> None:
+def curves_of(arm: ShownArm, losses: list[float], split: str = "test") -> ShownArm:
     lines = [
         {
-            **arms[0].first.metrics[0],
+            **arm.first.metrics[0],
             "epoch": epoch,
-            "test": {"loss": 1.0, "accuracy": 0.5},
-            "train_evaluated": {"loss": 1.0, "accuracy": train},
+            "test": None,
+            "validation": None,
+            split: {"loss": loss, "accuracy": 0.5},
+            "train_evaluated": {"loss": 1 / epoch, "accuracy": 0.9},
         }
-        for epoch, train in ((1, 0.4), (2, 0.6), (3, 0.45), (4, 0.7), (5, 0.8))
+        for epoch, loss in enumerate(losses, start=1)
     ]
-    arm = ShownArm("arm", [dataclasses.replace(arms[0].first, metrics=lines)])
-    assert arm.crossover == (4, "train accuracy")
-    assert [shape["x0"] for shape in arm_charts.curves([arm], "accuracy").layout["shapes"]] == [4]
+    return ShownArm("arm", [dataclasses.replace(arm.first, metrics=lines)])
+
+
+def test_over_fitting_is_told_and_drawn_where_the_held_out_loss_rises_lastingly(arms: list[ShownArm]) -> None:
+    """Train accuracy is above that of held-out images in all of them, which is no over-fitting."""
+    arm = curves_of(arms[0], [1.0, 0.7, 0.55, 0.5, 0.53, 0.58, 0.65])
+    drawn = arm_charts.curves([arm], "loss").layout
+    assert ([shape["x0"] for shape in drawn["shapes"]], drawn["annotations"][0]["text"]) == ([4], "arm: over-fits")
+    assert over_fitting.sentence(arm) == (
+        "arm: the test loss is lowest in epoch 4 (0.5) and 0.65 in the last, 7, while the train loss falls: after epoch 4 the run over-fits."
+    )
+    for losses, words in (
+        ([0.17, 0.88, 2.92, 1.29, 0.2, 0.037], "is lowest in the last epoch, 6 (0.037); no over-fitting is seen."),
+        ([1.0, 0.5, 0.52, 0.49, 0.5, 0.51], "no lasting rise while the train loss falls, so no over-fitting is seen."),
+        ([0.5, 2.0, 3.0], "goes from 0.5 to 3 in 3 epochs, too few to tell over-fitting."),
+    ):
+        arm = curves_of(arms[0], losses, split="validation")
+        assert over_fitting.sentence(arm).startswith("arm: the validation loss ")
+        assert over_fitting.sentence(arm).endswith(words)
+        assert arm_charts.curves([arm], "loss").layout["shapes"] == []
 
 
 def test_many_arms_have_a_colour_each_and_leave_the_plot_its_room(arms: list[ShownArm]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tlkit import tasks
 from tlkit.record import selection
-from tlkit.reports.page import comparison
+from tlkit.reports.page import comparison, over_fitting
 from tlkit.reports.page.charts import COLOURS, Chart, height, rounded
 from tlkit.reports.page.runs import ShownArm, ShownRun
 from tlkit.reports.plan_table import rate_text
@@ -88,7 +88,7 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
         "xaxis": {"title": {"text": "epoch"}, **_ticks(arms)},
         "yaxis": {"title": {"text": metric if metric in _BASIC else _label(metric)}, **_scale(metric, data)},
         "shapes": shapes,
-        "annotations": notes if metric == "accuracy" and len(notes) <= _NOTED else [],
+        "annotations": notes if metric == "loss" and len(notes) <= _NOTED else [],
         "hovermode": "closest",
     }
     return Chart(
@@ -263,15 +263,15 @@ def _cumulative(run: ShownRun) -> list[float]:
 
 
 def _mark(arm: ShownArm, colour: str, shapes: list[dict[str, Any]], notes: list[dict[str, Any]], *, row: int) -> None:
-    """Mark where the arm's train accuracy passes the held-out accuracy for good, and where its phases begin."""
+    """Mark after which epoch the arm over-fits, and where its phases begin."""
     for phase in arm.first.plan.phases[1:]:
         shapes.append(_line(phase.first - 0.5, colour, "dot"))
-    crossing = arm.crossover
-    if crossing is not None:
-        shapes.append(_line(crossing[0], colour, "dash"))
+    epoch = over_fitting.begins(arm)
+    if epoch is not None:
+        shapes.append(_line(epoch, colour, "dash"))
         notes.append(
             {
-                "x": crossing[0],
+                "x": epoch,
                 "y": 1.0,
                 "yref": "paper",
                 "yanchor": "bottom",

@@ -23,6 +23,7 @@ from tlkit.reports.page import (
     domains,
     frame,
     kernel_grids,
+    over_fitting,
     range_tests,
     runs,
     search,
@@ -134,7 +135,7 @@ def render(
         "fixed_aux": [
             (arm.name, fixed["loss"], fixed["images"]) for arm in arms if (fixed := arm.first.data.about.get("aux_loss"))
         ],
-        "crossovers": [_crossover(arm) for arm in arms if len(arm.first.metrics) > 1],  # a head that is solved has one epoch
+        "learning": [line for arm in arms if (line := over_fitting.sentence(arm))],
         "kernels": kernel_grids.kernels(arms),
         "changed": changed,
         "sees": sees,
@@ -161,16 +162,6 @@ def _warnings(arms: Sequence[ShownArm]) -> list[str]:
         for line in dict.fromkeys(line for run in arm.runs for line in (*run.plan.warnings, *run.result.warnings)):
             found.setdefault(line, []).append(arm.name)
     return [line if len(names) == len(arms) else f"{', '.join(names)}: {line}" for line, names in found.items()]
-
-
-def _crossover(arm: ShownArm) -> str:
-    found = arm.crossover
-    if found is None:
-        return f"{arm.name}: the train accuracy does not stay above the {arm.first.split} accuracy; no over-fitting is seen."
-    epoch, which = found
-    return (
-        f"{arm.name}: from epoch {epoch} on the {which} stays above the {arm.first.split} accuracy: over-fitting begins there."
-    )
 
 
 def _stages(arms: Sequence[ShownArm]) -> list[tuple[str, ...]]:

@@ -25,7 +25,6 @@ from tlkit.record import (
     run_files,
     run_folder,
     selection,
-    statistics,
 )
 from tlkit.record.calibration import Calibrated
 from tlkit.record.predictions import Answers
@@ -156,20 +155,6 @@ class ShownArm:
         found = results.over_runs([dict(run.scores) for run in self.runs], self.folds)
         known: Mapping[str, Any] | None = found.get(metric)
         return known
-
-    @property
-    def crossover(self) -> tuple[int, str] | None:
-        """The epoch of the first run from which on train accuracy stays above the held-out accuracy, and which accuracy that is."""
-        run = self.first
-        lines = [line for line in run.metrics if line.get(run.split)]
-        evaluated = bool(lines) and all(line.get("train_evaluated") for line in lines)
-        train = [line["train_evaluated" if evaluated else "train"]["accuracy"] for line in lines]
-        if len(lines) < 2:  # a head that is solved
-            return None
-        epoch = statistics.crossover(train, [line[run.split]["accuracy"] for line in lines])
-        if epoch is None:
-            return None
-        return int(lines[epoch - 1]["epoch"]), "train accuracy" if evaluated else "mean train accuracy of the batches"
 
 
 def find(paths: Sequence[Path]) -> list[Path]:
