@@ -10,16 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlkit import applying, files, machine, planning, units
+from tlkit import applying, files, machine, units
 from tlkit.applying import Applied
 from tlkit.errors import TlkitError, as_path, option
 from tlkit.events import Epoch, Observer
-from tlkit.planning import Plans, Rates
 from tlkit.plans import arguments, auto_rates, executors, jobs, resolve
 from tlkit.record import findings, remote_runs, run_folder
 
 if TYPE_CHECKING:
     from tlkit.exports.export import Exported
+    from tlkit.planning import Plans, Rates
     from tlkit.plans.plan import Plan
     from tlkit.record.advice import Advice
     from tlkit.record.findings import Findings
@@ -396,6 +396,8 @@ def plan(
     Raises:
         TlkitError: the recipe cannot be used, several processes do not share it, or what is to be measured is not here.
     """
+    from tlkit import planning
+
     return planning.plans(
         recipe, settings, observer or Observer(), arm=arm, runs=Path(runs), data=data, classes=classes, device=device, measure=measure,
         processes=processes,
@@ -437,6 +439,8 @@ def rates(
     Raises:
         TlkitError: the recipe, its images or weights cannot be used, or no arm has a learning rate.
     """
+    from tlkit import planning
+
     return planning.rates(
         recipe, settings, observer or Observer(), arm=arm, each=each, steps=steps, runs=Path(runs), data=data, device=device,
         offline=offline, graph=graph,
