@@ -327,6 +327,9 @@ def advise(
         raise TlkitError(
             f"{option('out', str(written))}: is the recipe that is advised on, and would be replaced.", "another file"
         )
+    if written.is_dir() or not written.parent.is_dir():  # what it measures takes minutes
+        wrong = "is a folder" if written.is_dir() else f"there is no folder {written.parent}"
+        raise TlkitError(f"{option('out', str(written))}: {wrong}.", "the name of a file that is written")
     other = None if domain is None else asking.domain(as_path(domain, "domain"), path, offline=offline, observer=watcher)
     from tlkit.advice import (
         advising,

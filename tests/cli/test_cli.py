@@ -357,3 +357,8 @@ def test_neither_folder_nor_recipe_is_told_as_such(run: Cli, verb: str) -> None:
     code, _, text = run(verb, "photos")
     assert (code, text.splitlines()[0]) == (1, "photos: there is no such folder or recipe.")
     assert run(verb, "photos.toml")[2].startswith("photos.toml: there is no such recipe.")
+
+
+def test_what_advice_cannot_be_written_to_is_told_before_anything_is_measured(run: Cli, toy_recipe: Path) -> None:
+    assert run("advise", toy_recipe, "--out", ".")[2].startswith("--out .: is a folder.")
+    assert run("advise", toy_recipe, "--out", "none/a.toml")[2].startswith("--out none/a.toml: there is no folder none.")

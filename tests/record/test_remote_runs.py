@@ -256,6 +256,8 @@ def test_a_folder_is_no_address_and_an_unknown_one_is_named() -> None:
         kept.fetch("toy")
     with pytest.raises(TlkitError, match=r"s3:/bucket: was an address before it was a path"):
         remote_runs.of(str(Path("s3://bucket")))
+    with pytest.raises(TlkitError, match=r"s3:///: is an address without a place"):
+        remote_runs.of("s3:///")
 
 
 def test_what_cannot_be_written_is_said_before_anything_is_trained(tmp_path: Path) -> None:

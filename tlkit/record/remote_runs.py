@@ -209,12 +209,14 @@ def of(runs: str) -> RemoteRuns | None:
     """Return the run folders behind an address; None for a folder of this machine.
 
     Raises:
-        TlkitError: it is an address of which pathlib made a path.
+        TlkitError: it is an address of which pathlib made a path, or of nothing.
     """
     if re.match(r"[a-z0-9]{2,}:/[^/]", runs):
         raise TlkitError(f"{runs}: was an address before it was a path.", "give it as text")
     if "://" not in runs:
         return None
+    if not runs.partition("://")[2].strip("/"):
+        raise TlkitError(f"{runs}: is an address without a place.", f"{runs.partition('://')[0]}://BUCKET/FOLDER")
     address = runs.rstrip("/")
     digest = hashlib.sha256(address.encode()).hexdigest()[:16]
     return RemoteRuns(address, files.cache_folder().parent / "runs" / digest)
