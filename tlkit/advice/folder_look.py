@@ -20,7 +20,7 @@ from tlkit.plans import band_values, dataset_facts
 from tlkit.plugin import Dataset, Images, Values, image_kinds, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.tables import MAX_PIXELS, MOST_CHANNELS
-from tlkit.sources import band_files, data_files, datasets, image_files
+from tlkit.sources import band_files, class_names, data_files, datasets, image_files
 from tlkit.sources.places import Places
 
 _SAMPLE = 50  # images whose size and number of bands are looked at
@@ -36,7 +36,7 @@ class Look:
         most: Of the largest.
         short_side: Median over a sample, pixels.
         test_from: The sub-folder that holds the test images; "" where a fraction of every class is taken.
-        warnings: Files that are not used or cannot be read, in words.
+        warnings: Classes of nearly the same name, files that are not used or cannot be read, in words.
         bands: How many bands the images have; None of colour pictures.
         values: Type of their values.
         splits: Which folder is which split, where that was given.
@@ -84,7 +84,7 @@ def look(folder: Path, splits: Mapping[str, Any] | None = None) -> Look:
     problem = image_files.unreadable(every, max_pixels=MAX_PIXELS, on_corrupt="error", bands=bands, values=values)
     return Look(
         images, smallest, largest, int(statistics.median(sides)), "" if test_root in images.classes else test_from,
-        (*dataset_facts.unused(found), *filter(None, [problem])), bands, values, splits,
+        (*class_names.alike(images.classes), *dataset_facts.unused(found), *filter(None, [problem])), bands, values, splits,
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def write(
         force: Replace a file that is there.
         likeness: As in `recipe_text`.
         splits: Which folder is which split, as the recipe's data.options.splits has it: '{ fold_1 = "train", fold_2 = "test" }'.
-        notify: Told which files are not used or cannot be read.
+        notify: Told which files are not used or cannot be read, and which classes have nearly the same name.
 
     Raises:
         DataError: the folder is not one of images in classes.

@@ -21,7 +21,7 @@ from tlkit.plugin import DataFiles, Dataset, ImageFile, Images, Split
 from tlkit.plugin.members import Subset
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import Arm
-from tlkit.sources import image_files, mask_counts
+from tlkit.sources import class_names, image_files, mask_counts
 from tlkit.sources.places import Places
 from tlkit.sources.splits import Chosen
 from tlkit.tasks.task import Rows
@@ -40,8 +40,8 @@ class DataFacts:
         images: Of each split, after [data.split].
         names: Of the classes; () where they are not known yet.
         per_class: Training images of each, after [data.split]; () likewise.
-        warnings: What a person should think twice about, in words: classes without a held-out image, files that are not used or
-            cannot be read.
+        warnings: What a person should think twice about, in words: classes without a held-out image or of nearly the same name, files
+            that are not used or cannot be read.
         choices: What was decided about the images.
         originals: Height and width that most training images do not exceed; None where that is not known, or does not matter.
         pixels: Of each class in the training masks, where balanced class weights are made from them; else ().
@@ -214,7 +214,7 @@ def count(
         ),
         classes,
         kind.count(targets["train"], len(classes)) if "train" in parts else (),
-        (*_missing_classes(resolved, images, targets), *unused(found)),
+        (*_missing_classes(resolved, images, targets), *class_names.alike(classes), *unused(found)),
         _fold_choice(resolved, fold, own_test=len(images.splits["test"].targets) if "test" in images.splits else 0),
         pixels=_pixels(resolved, targets["train"], len(classes)) if "train" in parts else (),
     )

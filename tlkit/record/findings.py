@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from tlkit import files
 from tlkit.errors import RunFolderError
 from tlkit.record import file_lock, record_files, run_folder
+from tlkit.sources import class_names
 
 FILE = "inspection.npz"  # in a recipe's folder
 FORMAT = 1
@@ -174,7 +175,7 @@ class Findings:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person must know of every result on these images."""
-        return (*self.warnings_of("exact"), *self.warnings_of("near"))
+        return (*self.warnings_of("exact"), *self.warnings_of("near"), *class_names.alike(self.classes))
 
     def warnings_of(self, kind: Kind) -> tuple[str, ...]:
         """Return the warnings of one kind of duplicates; a run's own warnings name those of identical images already."""
