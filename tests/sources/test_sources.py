@@ -402,6 +402,9 @@ def test_missing_data_name_every_folder_that_was_looked_in(tmp_path: Path, monke
             assert f"looked in {folder}\n" in said
     assert "data=" in said
     assert 'settings=["data.name=synthetic"]' in said
+    with pytest.raises(DataMissing) as caught:  # by a command that takes no settings
+        find(dataset(), settings=False)
+    assert "synthetic" not in str(caught.value)
     assert "could not download" not in said
 
 
@@ -673,6 +676,9 @@ def test_missing_weights_name_every_folder_and_what_would_help(tmp_path: Path, m
     assert f"offline=True forbids {FILE.url}" in said
     assert f"put w.pth from {FILE.url} into {tmp_path}" in said
     assert "backbone.weights=none" in said
+    with pytest.raises(WeightsMissing) as caught:  # of a command that takes no settings
+        weights("trained", FILE, offline=True, fetch=True, settings=False)
+    assert "to try the recipe" not in str(caught.value)
 
 
 def test_weights_of_another_content_are_refused_and_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,7 @@ def neighbours(
     from tlkit.sources.places import Places
 
     folder, predictor = named.load(run, runs, arm, device)
-    places = Places(recipe=folder, data=data, offline=True, notify=console.say)
+    places = Places(recipe=folder, data=data, offline=True, notify=console.say, settings=False)
     with torch_settings.applied(predictor.device), console.counting("embedding") as progress:
         found = neighbours.nearest(predictor, folder, image, count=top, places=places, progress=progress, note=console.say)
     if as_json:

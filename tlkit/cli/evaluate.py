@@ -67,7 +67,7 @@ def evaluate(
         console.say(line)
 
     folder, predictor = named.load(run, runs, arm, device)
-    places = Places(recipe=Path(), data=data, offline=offline, notify=console.say)
+    places = Places(recipe=Path(), data=data, offline=offline, notify=console.say, settings=False)
     with torch_settings.applied(predictor.device), console.counting("evaluating") as progress:
         found = evaluation.evaluate(
             predictor, folder, on, set_ or (), views=views, tile=tile, places=places, progress=progress, note=note

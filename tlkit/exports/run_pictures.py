@@ -36,7 +36,7 @@ def pictures(
         DataMissing: the images are not on this machine any more.
         TlkitError: there are no such images, or the folder holds others than the run was trained with.
     """
-    images, parts = own_images.find(run.folder, Places(recipe=run.folder, data=data, offline=True))
+    images, parts = own_images.find(run.folder, Places(recipe=run.folder, data=data, offline=True, settings=False))
     if name not in parts:
         raise TlkitError(f"{run.folder}: the run has no {name} images.", "without them --quantize cannot tell what it costs")
     split, indices = images.splits[parts[name].split], parts[name].indices

@@ -29,7 +29,7 @@ def load(backbone: str, *, weights: str, device: torch.device, offline: bool) ->
         TlkitError: there is no such backbone, or the weights are not here and cannot be downloaded.
     """
     tables = {"backbone": {"name": backbone, "weights": weights}, "head": {"kind": "linear"}, "freeze": {}, "data": {}}
-    setup = Setup(tables, Places(recipe=Path.cwd(), offline=offline), 0, device)
+    setup = Setup(tables, Places(recipe=Path.cwd(), offline=offline, settings=False), 0, device)
     resolved = setup.untrained(where=f"embed: {backbone}")
     network = setup.network(Classes(_CLASSES)).eval()
     geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)

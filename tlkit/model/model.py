@@ -101,7 +101,7 @@ class Model:
             tables["data"]["image_size"] = plain(image_size)
         if channels is not None:
             tables["data"]["channels"] = plain(channels)
-        places = Places(recipe=Path.cwd(), offline=offline)
+        places = Places(recipe=Path.cwd(), offline=offline, settings=False)
         self._start(Setup(tables, places, plain(seed), executor.device_of(device)), classes_of(classes))
 
     def _start(self, setup: Setup, classes: Classes, network: Network | None = None) -> None:
@@ -594,7 +594,7 @@ def load(folder: str | Path, *, arm: str | None = None, device: str = "auto") ->
     where = executor.device_of(device)
     tables, seed, predictor, standing = loading.run(as_path(folder, "folder"), arm, device=where)
     model = Model.__new__(Model)
-    setup = Setup(tables, Places(recipe=Path.cwd()), seed, where)
+    setup = Setup(tables, Places(recipe=Path.cwd(), settings=False), seed, where)
     model._start(setup, Classes(len(predictor.classes), predictor.classes), predictor.network)
     model._standing = standing
     return model

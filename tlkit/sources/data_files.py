@@ -62,7 +62,7 @@ def find_data(name: str, dataset: Dataset, options: BaseModel | None, places: Pl
         f"could not download it: {why}" if why else "",
         f"its page: {dataset.page}" if dataset.page else "",
         f"put the files of {dataset.subfolder or name} in one of these folders, or name their folder with {option('data')}",
-        f"to try the recipe without them: {setting('data.name=synthetic')}",
+        f"to try the recipe without them: {setting('data.name=synthetic')}" if places.settings else "",
     )
 
 

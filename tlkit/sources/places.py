@@ -30,6 +30,7 @@ class Places:
         notify: Told of downloads, one line each.
         show: As `Observer.downloading`: shows how much of a file came, and returns whether it does.
         watch: Called as often as a part of a download comes; may raise a TlkitError to stop it.
+        settings: Whether what is asked takes settings of a recipe, which hints then offer.
     """
 
     recipe: Path = Path()
@@ -38,6 +39,7 @@ class Places:
     notify: Callable[[str], None] = _silent
     show: Callable[[str, int, int | None], bool] = _unshown
     watch: Callable[[], None] = _patient
+    settings: bool = True
 
 
 def relative(value: str, places: Places) -> Path:

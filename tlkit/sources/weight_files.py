@@ -170,7 +170,7 @@ def _find_download(source: Download, value: str, name: str, places: Places, *, f
         f"could not download it: {why}" if why else "",
         f"put {source.filename} from {source.url} into {looked[0]}",
         "or into a folder that $TLKIT_WEIGHTS names" if not own else "",
-        f"to try the recipe without it: {setting('backbone.weights=none', 'freeze={}')}",
+        f"to try the recipe without it: {setting('backbone.weights=none', 'freeze={}')}" if places.settings else "",
     )
 
 
