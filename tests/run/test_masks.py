@@ -124,7 +124,8 @@ def pixels_of(path: str | Path) -> np.ndarray:
 def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> None:
     code, out, error = run("apply", recipe, *(f"--set={each}" for each in LEARNS))
     assert code == 0, error
-    assert "Dice" in out
+    assert "shapes: test Dice and loss of the best epoch by validation Dice\n" in out
+    assert "threshold  Dice, IoU, sensitivity and specificity take pixels with a probability of 0.5 or more\n" in out
     folder = folder_of(recipe)
     test = json.loads((folder / "result.json").read_text())["test"]
     assert test["dice"] > 0.8
@@ -151,12 +152,20 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     again = json.loads(out)["metrics"]
     assert {name: again[name] for name in test} == pytest.approx(test, abs=1e-6)
 
+    _, out, _ = run("evaluate", "shapes", "--on", "shapes", "--set", f"data.options.path={recipe.parent / 'data'}")
+    chosen = json.loads((folder / "evaluation.json").read_text())["validation"]["threshold"]["probability"]
+    told = (
+        f"take pixels with a probability of 0.5 or more; predict takes {chosen:.3g}, the best for the run's validation images"
+    )
+    assert told in " ".join(out.split())
+    assert out.splitlines()[1].split() == ["Dice", f"{again['dice']:.3f}"], "before accuracy, of which most is ground"
     code, _, error = run("evaluate", "shapes", "--on", recipe.parent / "data")
     assert (code, "is read as a sub-folder per class" in error) == (1, True)
     assert f"--on shapes --set data.options.path={recipe.parent / 'data'}" in " ".join(error.split())
 
     pictures = recipe.parent / "data" / "test" / "images"
     predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
+    classes = predictor.classes
     shares = predictor.predict([pictures / "0.png", pixels_of(pictures / "0.png")])
     assert shares.shape == (2, 2, 30, 44)
     assert (shares[0] == shares[1]).all()
@@ -181,6 +190,11 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
         assert shares.dtype == np.float16
         assert ((shares[1] > 0.51) <= (mask == 1)).all()
         assert pixels_of(row["overlay"]).shape == (*mask.shape, 3)
+
+    _, out, _ = run("predict", "shapes", pictures / "0.png", "--out", recipe.parent / "o")
+    assert out.splitlines()[0].split() == ["image", "class", "share", "of", "pixels"]
+    assert f"values: 0 {classes[0]}, 1 {classes[1]} where its probability is {chosen:.3g} or more" in " ".join(out.split())
+    assert set(np.unique(pixels_of(recipe.parent / "o" / "0.png"))) == {0, 1}
 
     with Image.open(pictures / "0.png") as image, Image.open(pictures / "3.png") as other:
         image.save(recipe.parent / "stack.tif", save_all=True, append_images=[other])

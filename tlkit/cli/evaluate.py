@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tlkit.cli import console, named
+from tlkit.cli import console, named, predict_masks
 from tlkit.cli.options import (
     ArmOption,
     DataOption,
@@ -88,6 +88,8 @@ def evaluate(
                 on, part=found.part, images=found.images, values=found.metrics, per_class=found.details.get("per_class", {})
             )
         )
+        if told := _threshold(predictor, folder, found.metrics):
+            console.line(told)
         if found.tile is not None:
             console.line(f"larger pictures in tiles of {found.tile} x {found.tile} pixels")
         if found.groups:
@@ -100,6 +102,13 @@ def evaluate(
         console.say(line)
     if found.unreadable:
         raise typer.Exit(SOME_FAILED)
+
+
+def _threshold(predictor: Predictor, folder: Path, metrics: Mapping[str, float]) -> str:
+    """Return the threshold of the metrics of masks of two classes, and the one of `predict`; "" of others."""
+    told = predictor.network.task.note(metrics)
+    chosen = predict_masks.threshold_of(folder, None) if told else None
+    return told if chosen is None else f"{told}; predict takes {chosen:.3g}, the best for the run's validation images"
 
 
 def _page(out: Path | None, *, wanted: bool) -> Path | None:

@@ -19,7 +19,13 @@ TopOption = Annotated[
     int | None, typer.Option("--top", min=1, help="Number of classes of each image; by default 1, in JSON all.")
 ]
 ThresholdOption = Annotated[
-    float | None, typer.Option("--threshold", min=0, max=1, help="Only classes with at least this probability.")
+    float | None,
+    typer.Option(
+        "--threshold",
+        min=0,
+        max=1,
+        help="Only classes with at least this probability, boxes with this score, pixels of the second of two classes of masks.",
+    ),
 ]
 CoverageOption = Annotated[
     float | None,

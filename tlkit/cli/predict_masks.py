@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tlkit.cli import console, predictions_file
-from tlkit.errors import DataError
+from tlkit.errors import DataError, first_few
 
 if TYPE_CHECKING:
     from tlkit.run.prediction import Predictor
@@ -36,8 +36,17 @@ def predict(
         written = mask_prediction.write(found, out, name, probabilities=probabilities)
         return {"shares": dict(found.shares(predictor.classes)), **written}
 
-    said = "the mask and the overlay of {} images are written"
+    def said(count: str) -> str:
+        return f"the mask and the overlay of {count} images are written; {_values(predictor.classes, threshold)}"
+
     _each(predictor, paths, write, out=out, threshold=threshold, said=said, as_json=as_json)
+
+
+def _values(classes: Sequence[str], threshold: float | None) -> str:
+    """Return the value that the pixels of each class have in a mask, and from which probability on they are of the second of two."""
+    values = first_few(f"{number} {name}" for number, name in enumerate(classes))
+    second = f" where its probability is {0.5 if threshold is None else threshold:.3g} or more" if len(classes) == 2 else ""
+    return f"values: {values}{second}"
 
 
 def predict_videos(
@@ -52,13 +61,16 @@ def predict_videos(
         return {"frames": found.frames, "shares": dict(found.shares), "overlay": str(found.overlay)}
 
     video_prediction.refuse_bands(predictor)
-    said = "the overlay of {} videos is written"
+
+    def said(count: str) -> str:
+        return f"the overlay of {count} videos is written"
+
     _each(predictor, paths, write, out=out, threshold=threshold, said=said, as_json=as_json)
 
 
 def _each(
     predictor: Predictor, paths: Sequence[File], write: Callable[[File, str], Mapping[str, object]], *, out: Path,
-    threshold: float | None, said: str, as_json: bool,
+    threshold: float | None, said: Callable[[str], str], as_json: bool,
 ) -> None:  # fmt: skip
     """Write the masks of each file, and print which part of it every class has.
 
@@ -68,7 +80,7 @@ def _each(
         write: (A file, what the names of its masks begin with) -> what the JSON says of it, with the `shares` of the classes.
         out: The folder of the masks.
         threshold: Probability from which on a pixel is of the second of two classes; None for 0.5.
-        said: What is said of `out`, with a place for the number of files.
+        said: (how many files) -> what is said of `out`.
         as_json: Print JSON.
     """
     from tlkit import files
@@ -90,6 +102,7 @@ def _each(
         chosen = {} if threshold is None or len(predictor.classes) != 2 else {"threshold": threshold}
         console.as_json({"format": 1, **chosen, "predictions": rows})
     elif answered:
-        console.show(tables.predictions((row["image"], list(row["shares"].items())) for row in answered))
-        console.line(f"{out}: {said.format(f'{len(answered):,} of {len(rows):,}')}")
+        shares = ((row["image"], list(row["shares"].items())) for row in answered)
+        console.show(tables.predictions(shares, of="share of pixels"))
+        console.line(f"{out}: {said(f'{len(answered):,} of {len(rows):,}')}")
     console.tell_failed(failed, some_done=bool(answered))

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlkit import tasks, units
+from tlkit.record import selection
 from tlkit.reports import plain_table
 
 _PER_CLASS = ("images", "pixels", "precision", "recall", "f1", "dice", "iou", "auroc")  # those that a task has
@@ -50,12 +51,10 @@ def groups(values: Mapping[str, float]) -> str:
 
 
 def metrics(values: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Return the label and the value of each metric as text."""
-    labels, rows = tasks.metric_labels(), []
-    for name, value in values.items():
-        percent = name == "accuracy" or (name in labels and labels[name].percent)
-        rows.append((tasks.metric_label(name), f"{value:.1%}" if percent else f"{value:.3f}"))
-    return rows
+    """Return the label and the value of each metric as text; the one that the task is judged by is the first, where that is not accuracy."""
+    main = tasks.headline(values)
+    leading = [main] if main != selection.USUAL and main in values else []
+    return [(tasks.metric_label(name), selection.value(values, name)) for name in dict.fromkeys([*leading, *values])]
 
 
 def _classes(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:

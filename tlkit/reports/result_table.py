@@ -49,6 +49,8 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
         notes |= _fold_notes(arm, finished, main)
         if more := _more(record["test"], [run["test"] for run in finished], main):
             notes[f"metrics    {arm}: {more}"] = "dim"
+        if told := tasks.note(record["test"] or next((run["validation"] for run in finished if run["validation"]), {})):
+            notes[f"threshold  {told}"] = "dim"
         for name, test in record.get("also", {}).items():
             also = [run["also"].get(name) for run in finished]
             score = _interval(test.get(main), _values(also, main), percent=selection.percent(main))

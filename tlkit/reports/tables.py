@@ -37,12 +37,12 @@ def epochs(shown: Sequence[Epoch]) -> Table:
     return table
 
 
-def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]]) -> Table:
-    """Return images with their most probable classes."""
+def predictions(rows: Iterable[tuple[str, Sequence[tuple[str, float]]]], *, of: str = "probability") -> Table:
+    """Return images with their most probable classes, or another number of each class from 0 to 1."""
     table = plain_table.of(gap=3)
     table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
-    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column(of, justify="right", no_wrap=True)
     for image, ranked in rows:
         if not ranked:  # no class is probable enough
             table.add_row(Text(image), Text("none", style="dim"), "")

@@ -40,9 +40,21 @@ def headline(scores: Mapping[str, float]) -> str:
     Args:
         scores: Of evaluated images. Their names tell the task, as a task whose images are not judged by accuracy has metrics of its own.
     """
+    task = _judged(scores)
+    return USUAL if task is None else task.select_by
+
+
+def note(scores: Mapping[str, float]) -> str:
+    """Return what a reader should know of how scores were computed: see `Task.note`."""
+    task = _judged(scores)
+    return "" if task is None else task.note(scores)
+
+
+def _judged(scores: Mapping[str, float]) -> Task | None:
+    """Return the task that scores are of; None where it is judged by accuracy."""
     judged = [task for task in KINDS.values() if task.select_by != USUAL]
     others = {name for task in KINDS.values() if task.select_by == USUAL for name in task.metrics}
-    return next((task.select_by for task in judged if scores.keys() & (task.metrics.keys() - others)), USUAL)
+    return next((task for task in judged if scores.keys() & (task.metrics.keys() - others)), None)
 
 
 def metric_label(name: str) -> str:

@@ -257,6 +257,15 @@ def together(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, Any]
     return {split: {"threshold": each} for split, each in mask_metrics.thresholds(counts).items()}
 
 
+def note(scores: Mapping[str, float]) -> str:
+    """Return the threshold of two classes, whose metrics count pixels."""
+    return (
+        "Dice, IoU, sensitivity and specificity take pixels with a probability of 0.5 or more"
+        if "sensitivity" in scores
+        else ""
+    )
+
+
 METRICS = {
     "dice": Metric("Dice"),
     "iou": Metric("IoU"),
@@ -304,6 +313,7 @@ SEGMENTATION = Task(
     reduction=Reduction(rows, basic, quality, "Dice"),
     metrics=METRICS,
     select_by="dice",
+    note=note,
     recipe_problems=recipe_problems,
     data_problems=lambda arm, classes, names: named_classes.weight_problems(arm, names),
     choices=choices,

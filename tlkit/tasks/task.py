@@ -232,6 +232,7 @@ class Task:
         reduction: What evaluation keeps of images; None: their logits and targets.
         metrics: How each of `scores` and `costly` is shown.
         select_by: The metric that decides which epoch is the best, where a recipe names none: "accuracy", "loss" or one of `metrics`.
+        note: (scores) -> what a reader should know of how they were computed; "" for nothing.
         ranked: (probabilities of one image (classes, ...), class names) -> what `predict` shows of it: names with numbers 0 to 1,
             the most important first.
         recipe_problems: (arm) -> what the recipe says that this task cannot do, whatever the images are.
@@ -263,6 +264,7 @@ class Task:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     costly: Mapping[str, Callable[[Predictions], float | None]] = field(default_factory=dict)
     select_by: str = "accuracy"
+    note: Callable[[Mapping[str, float]], str] = lambda scores: ""
     ranked: Callable[[NDArray[np.floating[Any]], Sequence[str]], list[tuple[str, float]]] = most_probable
     recipe_problems: Callable[[Arm], list[TlkitError]] = lambda arm: []
     data_problems: Callable[[Arm, int, Sequence[str]], list[TlkitError]] = lambda arm, classes, names: []
