@@ -1,6 +1,7 @@
 """Files that cannot be read are found by their beginning, and said before anything is trained."""
 
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,25 @@ def test_where_all_can_be_read_nothing_is_said(photos: Path) -> None:
     for path in ("cats/2.png", "dogs/4.png"):
         Image.new("RGB", (3, 3)).save(photos / path)
     assert unreadable(photos) == ""
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png"])
+def test_a_picture_that_is_cut_off_is_told_and_bytes_behind_one_are_not(name: str, tmp_path: Path) -> None:
+    """As decoding says it: another file may follow a picture, as a film does in those of some telephones."""
+    path, told = tmp_path / name, partial(image_files.unreadable, max_pixels=10_000, on_corrupt="error")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)).save(path)
+    whole = path.read_bytes()
+    assert len(whole) > 5000
+    for length in (len(whole) // 2, len(whole) - 200):
+        path.write_bytes(whole[:length])
+        assert told([path]).startswith(f"1 of 1 files cannot be read: {path} (image file is truncated")
+        with pytest.raises(ImageError):
+            decode.decode(path, max_pixels=10_000)
+    path.write_bytes(whole + bytes(5000))
+    assert not told([path] * 30)
+    cut = tmp_path / f"cut{path.suffix}"
+    cut.write_bytes(whole[:-200])
+    assert not told([*[path] * 16, cut]), "no more than 16 files are decoded"
 
 
 def test_too_many_pixels_are_a_reason(photos: Path) -> None:

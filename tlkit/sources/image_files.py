@@ -1,6 +1,6 @@
 """Find image files, and check them by their beginning alone: cheap enough for `init` and `plan`. Imports no torch.
 
-The rule: a file that is named here cannot be decoded. One that is not named may still fail: a photograph cut off in its middle.
+The rule: a file that is named here cannot be decoded. One that is not named may still fail: its end is looked at, and nothing between.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from tlkit.units import Size
 OnCorrupt = Literal["error", "skip"]
 # Of more files so many are looked at, evenly spread: 10,000 take about a second once they are in the system's cache.
 MOST = 10_000
+# Bytes that end a file, which are near its end unless something follows them: the EOI marker (ITU T.81, B.1.1.3), the IEND chunk (PNG, 11.2.5).
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+_END, _DECODED = 4096, 16  # bytes in which they are looked for; files at most that are decoded because they are not there
 _MEASURED = 500  # of the files, to learn how large images are
 _SUBFILE, _OLD_SUBFILE, _MASK = 254, 255, 4  # TIFF 6.0, NewSubfileType and SubfileType: bits of the first, values of the second
 _REDUCED, _OLD_REDUCED = 1, 2
@@ -190,7 +193,8 @@ def unreadable(
     looked_at = files[:: max(-(-len(files) // most), 1)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata, which no picture depends on
-        problems = [f"{file} ({why})" for file in looked_at for why in _problems(file, max_pixels, bands, values)]
+        doubts = iter(range(_DECODED))
+        problems = [f"{file} ({why})" for file in looked_at for why in _problems(file, max_pixels, bands, values, doubts)]
     if not problems:
         return ""
     counted = f"{len(files):,} files" if len(looked_at) == len(files) else f"{len(looked_at):,} files looked at"
@@ -205,7 +209,7 @@ def consequence(on_corrupt: OnCorrupt) -> str:
     }[on_corrupt]
 
 
-def _problems(file: ImageFile, max_pixels: int, bands: int | None, values: str) -> Iterator[str]:
+def _problems(file: ImageFile, max_pixels: int, bands: int | None, values: str, doubts: Iterator[int]) -> Iterator[str]:
     try:
         if not (file.stat().st_size if isinstance(file, Path) else file.size):
             yield "empty"
@@ -216,6 +220,8 @@ def _problems(file: ImageFile, max_pixels: int, bands: int | None, values: str) 
         with opened(file) as image:
             check_pixels(file, image, max_pixels)
             check_pages(file, image)
+            if _lacks_end(image) and next(doubts, None) is not None:
+                image.load()
     except ImageError as error:
         yield error.problem.removeprefix(f"{file}: ").removesuffix(".")
     except UnidentifiedImageError:
@@ -224,3 +230,16 @@ def _problems(file: ImageFile, max_pixels: int, bands: int | None, values: str) 
         yield error.strerror or str(error)
     except Exception as error:  # whatever Pillow's decoders raise
         yield str(error)
+
+
+def _lacks_end(image: Image.Image) -> bool:
+    """Return whether what ends a file of this kind is not near its end: then it is cut off, or something else follows it."""
+    end, file = _ENDS.get(image.format or ""), getattr(image, "fp", None)
+    if end is None or file is None:
+        return False
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _END, 0))
+    found = end in file.read(_END)
+    file.seek(place)
+    return not found
