@@ -750,6 +750,8 @@ def test_whole_run_takes_as_much_longer_as_it_has_more_steps() -> None:
     assert way.faster(0.3).tables["lr_groups"] == {"head": 3e-4}
     made, (expected, *_) = decision.propose([trial("c", 1, 0.5)], [way], proposed, train=600, epochs=15)
     assert expected.seconds == pytest.approx(10 * (600 / 200) * (15 / 5))
+    assert "c was the only way that was tried on" in made.why[1]  # not "the best of 1 ways"
+    assert "no other was compared with it" in made.why[1]
     both = [trial("c", 0, 0.5, 6.0), trial("c", 1, 0.5, 10.0)]  # 500 images passed in 6 s, 1,000 in 10: 2 s are spent once
     _, (expected_of_two, *_) = decision.propose(both, [way], proposed, train=600, epochs=15)
     assert expected_of_two.seconds == pytest.approx(2 + 9000 * 0.008)

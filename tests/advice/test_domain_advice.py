@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tlkit import api
 from tlkit.advice import domain_ways
 from tlkit.advice.budget import Budget
 from tlkit.advice.domain_ways import Domains
+from tlkit.advice.likeness import fit
 from tlkit.engine.adapting import Rows
 from tlkit.record.domain_advice import Compared
 
@@ -126,6 +128,30 @@ def test_the_recipe_of_a_way_is_sound(run: Cli, domains: Path, monkeypatch: pyte
     recipe = tomllib.loads((domains / "of" / "r.toml").read_text())
     assert ("adapt" in recipe) == (name != "target")
     assert recipe.get("adapt", {}).get("labels_per_class", 0) == (5 if domain_ways.WAYS[name][2] and name != "target" else 0)
+
+
+@pytest.mark.parametrize("name", ["target", "both"])
+def test_an_earlier_stage_is_the_recipes_where_it_is_quoted(
+    run: Cli, domains: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """block1 is made the best stage; with no time for it no way but the target's images alone is tried."""
+    whole = domain_ways.compare
+    if name == "target":
+        monkeypatch.setattr(domain_ways, "compare", lambda domains, **more: whole(domains, **more | {"budget": Budget(0.0)}))
+    else:
+        monkeypatch.setattr(domain_ways, "best", lambda found: next(each for each in found if each.name == name))
+    monkeypatch.setattr("tlkit.advice.likeness.fit", lambda found: replace(fit(found), best="block1"))
+    code, out, error = run("advise", "dark", "--source", "bright", "--backbones", "toy=toy.pth", "--out", "r.toml", "--json")
+    assert code == 0, error
+    found, why = json.loads(out), " ".join(json.loads(out)["why"])
+    head = tomllib.loads(Path("r.toml").read_text())["head"]
+    assert head.get("embed") == ("block1" if name == "target" else None)
+    assert ("A head on block1 has" in found["sentence"]) == (name == "target")
+    assert ("on its stage block1" in found["sentence"]) == (name == "target")
+    assert ("7 of 8 ways were not tried (source: takes about" in why) == (name == "target")
+    assert ("nothing was compared, and whether images of bright help is not known." in why) == (name == "target")
+    assert ("A head of the target's labelled images alone has" in why) == (name == "both")
+    assert run("plan", "r.toml")[0] == 0
 
 
 def test_domains_that_cannot_be_compared_are_named(run: Cli, domains: Path) -> None:

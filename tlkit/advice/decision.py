@@ -117,6 +117,8 @@ def _why(taken: Trial, trials: Sequence[Trial]) -> str:
         f"on {taken.judged:,} validation images after training on {taken.images:,}",
     )
     best = _highest(trials)
+    if count == 1:
+        return f"{best.name} was the only way that was tried {after}: {best.accuracy:.1%}; no other was compared with it."
     if best.name == taken.name:
         return f"{best.name} was the best of {count} ways {after}: {best.accuracy:.1%}; the best of several looks better than it is."
     same = next(trial for trial in trials if trial.name == best.name and trial.rung == taken.rung)

@@ -172,14 +172,25 @@ def _proposal(pair: Pair, chosen: Compared, found: DomainAdvice, out: Path) -> P
     alone = chosen.name == domain_ways.TARGET
     own, network = advising.tables_of(target.source if alone else source.source, best, out, (target if alone else source).found)
     size = candidates.square(best.ready.resolved.image_size)
-    tables = dict(arms.solved(proposal.base_of(own, network=network, image_size=size), chosen.name, "").tables)
-    penalty = domain_ways.PENALTY * (table.label_weight if alone else 1)  # a copy of an image counts as C does
-    tables["head"] = {"kind": domain_ways.HEAD, "options": {"C": penalty}}
+    embed = _earlier(best, found.stage) if alone else ""
+    tables = dict(arms.solved(proposal.base_of(own, network=network, image_size=size), chosen.name, embed).tables)
+    if not embed:  # an earlier stage has the head that the probe fitted on it
+        penalty = domain_ways.PENALTY * (table.label_weight if alone else 1)  # a copy of an image counts as C does
+        tables["head"] = {"kind": domain_ways.HEAD, "options": {"C": penalty}}
     if not alone:
         tables["also"] = {**tables.get("also", {}), _NAME: _also(target, out)}
         tables["adapt"] = table.model_dump(mode="json", exclude_unset=True, exclude={"source"})
         tables["adapt"] = {key: value for key, value in tables["adapt"].items() if key != "labels_per_class" or value}
-    return Proposal(tables, f"a logistic regression: {chosen.what}", _why(pair, chosen, found), chosen.name)
+    on = f" on its stage {embed}" if embed else ""
+    quotes = alone and (embed or found.stage) == best.candidate.best
+    return Proposal(
+        tables, f"a logistic regression{on}: {chosen.what}", _why(pair, chosen, found, embed), chosen.name, quotes_probe=quotes
+    )
+
+
+def _earlier(best: Probed, last: str) -> str:
+    """Return the stage that a head of the target's images alone reads best, where it is not the last one; else ""."""
+    return "" if best.candidate.best == last else best.candidate.best
 
 
 def _also(target: Facts, out: Path) -> Mapping[str, Any]:
@@ -187,7 +198,7 @@ def _also(target: Facts, out: Path) -> Mapping[str, Any]:
     return advising.with_path(data, target.found.root, out)
 
 
-def _why(pair: Pair, chosen: Compared, found: DomainAdvice) -> tuple[str, ...]:
+def _why(pair: Pair, chosen: Compared, found: DomainAdvice, embed: str) -> tuple[str, ...]:
     lines = []
     if found.stage in found.distances:
         apart = found.distances[found.stage]
@@ -197,8 +208,19 @@ def _why(pair: Pair, chosen: Compared, found: DomainAdvice) -> tuple[str, ...]:
         )
     lines.append(
         f"{len(pair.of_target.labels):,} labelled images of {pair.target.source.name} were judged, each by heads that have not seen it: "
-        f"{100 * (chosen.accuracy or 0):.1f} % right (standard error {100 * chosen.error:.1f}) by {chosen.what}."
+        f"{100 * (chosen.accuracy or 0):.1f} % right (standard error {100 * chosen.error:.1f}) by {chosen.what}, at {found.stage}."
     )
+    lines += _not_tried(pair, found)
+    if embed:
+        lines.append(
+            f"A head of the target's images alone reads {embed} better than {found.stage}, which the ways were compared at."
+        )
+    elif earlier := _earlier(pair.of_target, found.stage):
+        stage = pair.of_target.candidate.stage(earlier)
+        lines.append(
+            f"A head of the target's labelled images alone has {stage.accuracy:.1%} on {earlier} (standard error {100 * stage.error:.1f}); the "
+            f"ways were compared at {found.stage}."
+        )
     if found.words:
         lines.append(found.words)
     if chosen.gain is not None:
@@ -209,3 +231,14 @@ def _why(pair: Pair, chosen: Compared, found: DomainAdvice) -> tuple[str, ...]:
             f"best of {tried}, so a little less is to be expected."
         )
     return tuple(lines)
+
+
+def _not_tried(pair: Pair, found: DomainAdvice) -> list[str]:
+    """Say how many ways were not tried, and that nothing was compared where only one was."""
+    untried = [each for each in found.compared if each.accuracy is None]
+    if not untried:
+        return []
+    ways, why = f"{len(untried)} of {len(found.compared)} ways were not tried ({untried[0].name}: {untried[0].why_not})", ""
+    if len(untried) == len(found.compared) - 1:
+        why = f": nothing was compared, and whether images of {pair.source.source.name} help is not known"
+    return [f"{ways}{why}."]

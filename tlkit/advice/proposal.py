@@ -25,6 +25,7 @@ class Proposal:
         why: Lines with the reasons.
         way: Its name among the ways that are tried: see `arms`.
         network: That it trains, where it is not the first one.
+        quotes_probe: What the probe found on the network's best stage is of use to who reads the advice.
     """
 
     tables: Mapping[str, Any]
@@ -32,6 +33,7 @@ class Proposal:
     why: tuple[str, ...]
     way: str = ""
     network: str = ""
+    quotes_probe: bool = True
 
 
 def quadrant(least: int, likeness: Likeness) -> str:

@@ -42,7 +42,7 @@ def advice(
     shared = source_classes.shared(facts.images.classes) if _of_imagenet(candidate) else ()
     parts = facts.parts
     judged = ""
-    if candidate.stages:
+    if candidate.stages and advised.quotes_probe:
         stage = candidate.stage(candidate.best)
         unit = "of images right" if facts.single else "ranking precision"
         judged = f" A head on {candidate.best} has {stage.accuracy:.1%} {unit} (standard error {100 * stage.error:.1f}), cross-validated."
