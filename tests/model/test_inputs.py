@@ -12,6 +12,7 @@ import tlkit
 from tlkit.errors import TlkitError
 from tlkit.model import inputs, pictures
 from tlkit.model.inputs import Labels
+from tlkit.model.predictions import Predictions
 
 X, Y = pixels(), labels()
 ANY = Labels((), None, several=False)
@@ -251,3 +252,12 @@ def test_class_weight_is_the_loss_table() -> None:
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
     balanced = compiled()
     balanced.fit(X, Y, epochs=1, class_weight="balanced", verbose=0)
+
+
+def test_labels_of_masks_are_refused_with_what_gives_the_class_of_each_pixel() -> None:
+    masks = Predictions(np.zeros((3, 2, 4, 5), np.float32), ("ground", "vessel"))
+    for found, call, shape in ((masks, "predictions.argmax(1)", (3, 4, 5)), (masks[0], "predictions.argmax(0)", (4, 5))):
+        with pytest.raises(TlkitError, match="a probability of each class for every pixel") as error:
+            _ = found.labels
+        assert error.value.hints == (f"{call}, the class number of each pixel",)
+        assert eval(call, {"predictions": found}).shape == shape

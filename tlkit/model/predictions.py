@@ -11,7 +11,7 @@ from tlkit.errors import TlkitError
 
 
 class Predictions(np.ndarray[Any, np.dtype[np.float32]]):
-    """Class probabilities (N, classes) float32; every function of numpy takes it.
+    """Class probabilities (N, classes) float32, of masks (N, classes, H, W); every function of numpy takes it.
 
     It is a subclass of numpy's array, so that `np.argmax(p, axis=1)`, `p.argmax(1)`, `p[0]` and `p > 0.5` work as with Keras.
 
@@ -63,6 +63,11 @@ class Predictions(np.ndarray[Any, np.dtype[np.float32]]):
         rows = np.atleast_2d(np.asarray(self))
         if rows.ndim != 2 or rows.shape[1] != len(self.class_names):
             shape = tuple(self.shape)
+            if self.ndim > 2 and shape[-3] == len(self.class_names):
+                raise TlkitError(
+                    f"predictions: are of shape {shape}, a probability of each class for every pixel; labels and top are of whole pictures.",
+                    f"predictions.argmax({self.ndim - 3}), the class number of each pixel",
+                )
             raise TlkitError(
                 f"predictions: are of shape {shape}, which is not one number for each of {len(self.class_names)} classes.",
                 "labels and top are of whole rows: model.predict(x).labels",
