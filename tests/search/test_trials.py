@@ -20,10 +20,11 @@ from safetensors.numpy import save_file
 from tlkit import api
 from tlkit.errors import RunLocked, TlkitError
 from tlkit.events import Epoch, Observer
-from tlkit.plans import search_jobs
+from tlkit.plans import resolve, search_jobs, search_plan
 from tlkit.record import epoch_lines, run_folder
 from tlkit.reports import search_table
 from tlkit.reports.page import runs as page_runs
+from tlkit.sources.places import Places
 
 SEARCH = """
 [search]
@@ -243,6 +244,25 @@ def test_pruned_trial_says_so_and_is_not_the_best(tmp_path: Path) -> None:
     assert len(trials) == 6  # the grid has no other
     assert search_of(done.folder)["exhausted"]
     assert not api.apply(path, "schedule.epochs=3", runs=tmp_path / "runs").changed
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_row_of_the_recipe_as_written_has_the_rate_that_auto_came_to(tmp_path: Path) -> None:
+    space = (
+        '[search]\ntrials = 1\n[search.space]\n"lr_groups.head" = { log = [1e-8, 1e-7] }\n"optimizer.weight_decay" = [0.5]\n'
+    )
+    path = recipe(tmp_path, f"{space}[data.split]\nvalidation = 0.3\n", seeds="[0]")
+    asked = search_plan.planned(resolve.load(path, ['lr_groups.head="auto"'], Places(recipe=tmp_path))[0])
+    assert asked is not None
+    done = api.apply(path, ['lr_groups.head="auto"', "schedule.epochs=1"], runs=tmp_path / "runs")
+    (trial,) = search_of(done.folder)["trials"]
+    rate = run_folder.resolved(done.folder / trial["folder"])["rates"]["head"]
+    assert (trial["values"], trial["outside"]) == ({}, {"lr_groups.head": rate, "optimizer.weight_decay": 0.01})
+    for shown, words in ((search_table.result(search_of(done.folder)), f" {rate} "), (search_table.space(asked), ' "auto" ')):
+        console = Console(width=200)
+        with console.capture() as captured:
+            console.print(shown)
+        assert words in captured.get()
 
 
 @pytest.mark.usefixtures("undrawn")

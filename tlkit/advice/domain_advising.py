@@ -238,7 +238,10 @@ def _not_tried(pair: Pair, found: DomainAdvice) -> list[str]:
     untried = [each for each in found.compared if each.accuracy is None]
     if not untried:
         return []
-    ways, why = f"{len(untried)} of {len(found.compared)} ways were not tried ({untried[0].name}: {untried[0].why_not})", ""
+    ways, why = (
+        f"{len(untried)} of {len(found.compared)} ways {'was' if len(untried) == 1 else 'were'} not tried ({untried[0].name}: {untried[0].why_not})",
+        "",
+    )
     if len(untried) == len(found.compared) - 1:
         why = f": nothing was compared, and whether images of {pair.source.source.name} help is not known"
     return [f"{ways}{why}."]

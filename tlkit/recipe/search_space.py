@@ -115,6 +115,21 @@ def written(arm: Arm, parameters: Sequence[Parameter]) -> dict[str, Any]:
     return found
 
 
+def outside(arm: Arm, parameters: Sequence[Parameter], values: Values) -> dict[str, Any]:
+    """Return what an arm has, as it is written, of the keys whose values do not hold it: "auto", or a rate beyond the ends.
+
+    Args:
+        arm: The arm.
+        parameters: In order.
+        values: From `written`.
+    """
+    own, found = arm.model_dump(mode="json"), dict(values)
+    for each in parameters:
+        if each.key not in found and each.active(found) and (value := _at(own, each.path)) is not None:
+            found[each.key] = value
+    return {key: value for key, value in found.items() if key not in values}
+
+
 def combinations(parameters: Sequence[Parameter], ends: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
     """Yield every combination of listed values, the last key's changing first; of endless ranges one value.
 

@@ -41,6 +41,7 @@ class TrialRecord(_Record):
         value: The metric on the validation images in the best epoch; of a pruned trial as far as it came. None of a failed one.
         loss: On the validation images in the same epoch, which decides where values are equal.
         values: Of the keys of the space that it has.
+        outside: Of trial 0: what its run came to for the keys of the space in whose values it does not lie, such as a rate that was "auto".
         epochs: That it trained.
         seconds: That it took.
         folder: Name of its run's folder; None where its values are no recipe.
@@ -53,6 +54,7 @@ class TrialRecord(_Record):
     value: float | None = None
     loss: float | None = None
     values: dict[str, Any] = {}
+    outside: dict[str, Any] = {}
     epochs: int = 0
     seconds: float = 0.0
     folder: str | None = None

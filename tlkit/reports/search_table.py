@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tlkit import tasks, units
 from tlkit.plans.search_plan import SearchPlan, said
+from tlkit.recipe import search_space
 from tlkit.recipe.messages import shown
 from tlkit.record import selection
 from tlkit.record.search_record import SearchRecord, TrialRecord
@@ -26,9 +27,10 @@ _SAMPLERS = {"tpe": "TPE", "cmaes": "CMA-ES", "random": "random", "grid": "grid"
 def space(plan: SearchPlan) -> RenderableType:
     """Return what a search will try."""
     table = _table("key", "values", "as written", "only when")
+    written = {**search_space.outside(plan.base, plan.parameters, plan.written), **plan.written}
     for each in plan.parameters:
         when = ", ".join(f"{key} = {shown(value)}" for key, value in each.when.items())
-        value = shown(plan.written[each.key]) if each.key in plan.written else "other"
+        value = shown(written[each.key]) if each.key in written else "other"
         table.add_row(*map(Text, (each.key, said(each), value, when)))
     return Group(Text(f"search     {summary(plan)}", style="bold"), table, "")
 
@@ -102,7 +104,8 @@ def cells(trial: TrialRecord, search: SearchRecord, keys: list[str]) -> tuple[st
     number = f"{trial.number}{' (as written)' if trial.number == 0 else ''}{' best' if trial.number == search.best else ''}"
     value = "" if trial.value is None else selection.shown({search.metric: trial.value}, search.metric)
     status = trial.status if trial.same_as is None else f"same as trial {trial.same_as}"
-    values = [shown(trial.values[key]) if key in trial.values else "" for key in keys]
+    every = {**trial.outside, **trial.values}
+    values = [shown(every[key]) if key in every else "" for key in keys]
     return number, value.rpartition(" ")[2], *values, str(trial.epochs), f"{trial.seconds:.0f}", status
 
 

@@ -15,7 +15,8 @@ from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Observer
 from tlkit.plans.jobs import Job
 from tlkit.plans.search_jobs import Searching
-from tlkit.record import epoch_lines, search_record, selection
+from tlkit.recipe import search_space
+from tlkit.record import epoch_lines, run_folder, search_record, selection
 from tlkit.record.run_folder import RunResult
 from tlkit.record.search_record import SearchRecord, SpaceRecord, TrialRecord
 from tlkit.search.study import Asked, Study
@@ -64,12 +65,21 @@ class TrialRecords:
         found = TrialRecord(
             number=asked.number, status="pruned" if result.status == "pruned" else "finished", value=value, loss=result.validation.get("loss"),
             epochs=result.epochs, seconds=result.seconds, folder=job.folder.name,
+            outside=self._outside(job) if asked.number == 0 else {},
         )  # fmt: skip
         if math.isfinite(value):
             return found
         return found.model_copy(
             update={"status": "failed", "value": None, "error": f"the validation images do not define {metric}"}
         )
+
+    def _outside(self, job: Job) -> dict[str, Any]:
+        """Return what the recipe as written has of the keys in whose values it does not lie, as its run resolved them."""
+        plan, known = self.searching.plan, run_folder.resolved(job.folder)
+        auto = {"data.batch_size": known.get("batch_size")}
+        auto |= {f"lr_groups.{group}": rate for group, rate in known.get("rates", {}).items()}
+        found = search_space.outside(plan.base, plan.parameters, plan.written)
+        return {key: auto.get(key, value) if value == "auto" else value for key, value in found.items()}
 
     def tell(self, asked: Asked, trial: TrialRecord) -> None:
         """Write a trial into the journal, and say how it ended."""
