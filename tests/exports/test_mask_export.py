@@ -1,5 +1,7 @@
 """Exports of a head that answers for every pixel give the probabilities of predict, for pictures of any size."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from PIL import Image
 
 from tlkit import api
 from tlkit.errors import TlkitError
-from tlkit.exports import finished_run, quantization, run_pictures
+from tlkit.exports import finished_run, model_card, quantization, run_pictures
 from tlkit.exports.export import export
 from tlkit.exports.forms import Form
+from tlkit.run import mask_prediction
 from tlkit.tasks.segmentation import SEGMENTATION
 
 
@@ -42,7 +45,9 @@ def test_onnx_and_torch_export_answer_as_predict_for_pictures_of_any_size(folder
     network = torch.export.load(export(folder, Form.TORCH_EXPORT, tmp_path / "m.pt2").file).module()
     card = (tmp_path / "README.md").read_text()
     assert "image-segmentation" in card
-    assert "mask = probabilities[0].argmax(0)" in card
+    threshold = json.loads((folder / "evaluation.json").read_text())["validation"]["threshold"]["probability"]
+    assert threshold != 0.5
+    assert json.loads(session.get_modelmeta().custom_metadata_map["threshold"]) == threshold
     assert "- test images: Dice 0." in card
     for index, size in enumerate([(30, 44), (21, 33), (16, 70)]):
         picture = np.random.default_rng(index).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -51,6 +56,19 @@ def test_onnx_and_torch_export_answer_as_predict_for_pictures_of_any_size(folder
         (found,) = session.run(None, {"pictures": picture[None]})
         np.testing.assert_allclose(found[0], expected, atol=1e-5)
         np.testing.assert_allclose(network(torch.from_numpy(picture)[None])[0].detach(), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_card_takes_the_threshold_of_two_classes_that_predict_takes(folder: Path, tmp_path: Path) -> None:
+    chosen = mask_prediction.chosen_threshold(folder)
+    assert chosen is not None
+    run = finished_run.load(folder)
+    card = model_card.write(tmp_path / "m.onnx", run, Form.ONNX).read_text()
+    assert f"mask = 1 * (probabilities[0][1] >= {chosen})  # (H, W), places in classes" in card
+    assert f"where its probability is {chosen:.3g} or more: that gave the best Dice on the validation images" in card
+    three = replace(run, predictor=replace(run.predictor, classes=("a", "b", "c")))
+    card = model_card.write(tmp_path / "m.onnx", three, Form.ONNX).read_text()
+    assert "mask = probabilities[0].argmax(0)  # (H, W), places in classes" in card
 
 
 @pytest.mark.slow
@@ -80,6 +98,8 @@ def test_the_examples_of_the_card_give_the_mask_of_a_scaled_picture(scale_to: st
         probabilities = torch.as_tensor(found["probabilities"]).detach()
         whole = torch.nn.functional.interpolate(probabilities, size=(61, 83), mode="bilinear")[0]
         np.testing.assert_allclose(whole, answer, atol=1e-5)
+        chosen = mask_prediction.chosen_threshold(folder)
+        assert np.array_equal(found["mask"], probabilities[0, 1] >= chosen)
         assert found["mask"].shape == tuple(probabilities.shape[2:]) < (61, 83)
 
 

@@ -15,7 +15,7 @@ from tlkit.recipe import parsing
 from tlkit.recipe.recipe import Arm
 from tlkit.record import run_folder
 from tlkit.record.run_folder import RunResult
-from tlkit.run import loading
+from tlkit.run import loading, mask_prediction
 from tlkit.run.prediction import Predictor
 
 
@@ -44,6 +44,12 @@ class FinishedRun:
         """Shape and type of the pictures that a graph takes, in words."""
         geometry = self.predictor.geometry
         return f"(N, H, W, {geometry.shape[2]}) {geometry.values}{' RGB' if geometry.bands is None else ''}"
+
+    @property
+    def threshold(self) -> float | None:
+        """Probability from which on a pixel is of the second of two classes, as `predict` takes it; None where none was chosen."""
+        binary = self.head.pixels and len(self.predictor.classes) == 2
+        return mask_prediction.chosen_threshold(self.folder) if binary else None
 
     @property
     def scaled_before(self) -> dict[str, Any]:

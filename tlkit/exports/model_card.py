@@ -114,6 +114,11 @@ def _use(file: Path, run: FinishedRun, form: Form) -> str:
         f"{'pixel' if run.head.pixels else 'picture'}, "
         "whatever that shows. The probabilities are not calibrated."
     )
+    if run.threshold is not None:
+        intended += (
+            f" A pixel is of {_markdown(run.predictor.classes[1])} where its probability is {run.threshold:.3g} or more: that gave the best "
+            "Dice on the validation images. The results above are at 0.5."
+        )
     call = library_files.call(run) if form in (Form.TORCHVISION, Form.TIMM) else ""
     colours = run.predictor.geometry.bands is None
     reading = {"pillow": _PILLOW if colours else "", "picture": _PICTURE if colours else _ARRAY}
@@ -122,7 +127,7 @@ def _use(file: Path, run: FinishedRun, form: Form) -> str:
         reading["picture"] = _SCALED.format(filter=run.predictor.geometry.resize.upper())
     code = _CODE[form].format(file=file.name, classes=CLASSES, call=call, library=form.value, **reading)
     if run.head.pixels:
-        code = _of_pixels(code).replace("picture = ", f"{scaling}picture = ", 1)
+        code = _of_pixels(code, run.threshold).replace("picture = ", f"{scaling}picture = ", 1)
     return f"## Use\n\n{intended}\n\n```python\n{code}```"
 
 
@@ -134,12 +139,10 @@ def _scaling(run: FinishedRun) -> str:
     return f"{_OPENED}{measured}{_SIDES}"
 
 
-def _of_pixels(code: str) -> str:
+def _of_pixels(code: str, threshold: float | None) -> str:
     """Return an example whose network answers for pictures as one whose network answers for every pixel."""
-    lines = [
-        "mask = probabilities[0].argmax(0)  # (H, W), places in classes" if "argmax()" in line else line
-        for line in code.split("\n")
-    ]
+    mask = "probabilities[0].argmax(0)" if threshold is None else f"1 * (probabilities[0][1] >= {threshold!r})"
+    lines = [f"mask = {mask}  # (H, W), places in classes" if "argmax()" in line else line for line in code.split("\n")]
     return "\n".join(lines).replace("# (1, classes)", "# (1, classes, H, W)")
 
 

@@ -51,6 +51,7 @@ def model(run: FinishedRun) -> Any:
         "input": f"pictures {run.pictures}, of any size"
         + (", upright" if run.predictor.geometry.bands is None else "")
         + (", scaled as the preprocessing says" if run.scaled_before else ""),
+        **({} if run.threshold is None else {"threshold": json.dumps(run.threshold)}),
     }
     for key, value in texts.items():
         made.metadata_props.add(key=key, value=value)
