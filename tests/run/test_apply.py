@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,12 @@ def test_run_folder_holds_these_files_and_no_other(applied: Path) -> None:
         best = json.loads((folder / "result.json").read_text())["best_epoch"]
         names = {path.name for path in (folder / "checkpoint").iterdir()}
         assert names == {"state-2.safetensors", f"best-{best}.safetensors"}
+        for path in folder.rglob("*.npz"):
+            with np.load(path, allow_pickle=False) as arrays:
+                assert [arrays[name].dtype.hasobject for name in arrays.files] == [False] * len(arrays.files)
+        for path in folder.rglob("*"):  # a pickle begins with its protocol; a zip archive of torch's holds one
+            assert path.is_dir() or path.read_bytes()[:1] != b"\x80", path
+            assert path.suffix == ".npz" or not zipfile.is_zipfile(path), path
     assert {path.name for path in applied.iterdir() if path.is_file()} == {
         "result.json",
         "curves.svg",
