@@ -24,7 +24,8 @@ class CsvOptions(Options):
             head; "" where each has one.
         none: What that column says of an image of no class; an empty cell says it too.
         group: Column of what belongs together, patients for instance; "" where there is none.
-        test_fraction: Part of each class that becomes the test set where no column and no table says which images are.
+        test_fraction: Part of each class that becomes the test set where no column and no table says which images are; 0 for no
+            test set.
         delimiter: Between the cells: ",", ";", a tab or "|"; "" where the table shows it.
         encoding: Of the text; "" for UTF-8, or UTF-16 where the file begins so. "latin-1" is another.
         header: The first row names the columns. Without such a row they are called 1, 2, 3, and `image` is 1 and `label` 2 unless
@@ -47,7 +48,7 @@ class CsvOptions(Options):
     separator: str = ""
     none: str = ""
     group: str = ""
-    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    test_fraction: float = Field(default=0.2, ge=0, lt=1)
     delimiter: str = Field(default="", max_length=1)
     encoding: str = ""
     header: bool = True

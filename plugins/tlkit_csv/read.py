@@ -259,4 +259,5 @@ def _parts(rows: Sequence[_Row], options: CsvOptions) -> dict[str, list[int]]:
 def _split_off(rows: Sequence[_Row], fraction: float) -> dict[str, list[int]]:
     held_out = hold_out([" ".join(row.labels) for row in rows], [row.group or row.image for row in rows], fraction)
     train = [index for index, tested in enumerate(held_out) if not tested]
-    return {"train": train, "test": [index for index, tested in enumerate(held_out) if tested]}
+    test = [index for index, tested in enumerate(held_out) if tested]
+    return {"train": train, "test": test} if fraction else {"train": train}

@@ -14,7 +14,7 @@ class FolderOptions(Options):
 
     Attributes:
         path: The folder.
-        test_fraction: Part of each class that becomes the test set where the folder has none of its own.
+        test_fraction: Part of each class that becomes the test set where the folder has none of its own; 0 for no test set.
         group: Regular expression that finds a group's name at the beginning of a file's name, "person[0-9]+"; images of one
             group are never split. A file in which it finds none is a group of its own.
         splits: Which folder is which split, { fold_1 = "train", fold_2 = "test" }, where their names do not say it; {} where none
@@ -24,7 +24,7 @@ class FolderOptions(Options):
     """
 
     path: str | None = None
-    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    test_fraction: float = Field(default=0.2, ge=0, lt=1)
     group: str | None = None
     splits: dict[str, Literal["train", "validation", "test"]] | None = None
     range: PixelRange | None = None

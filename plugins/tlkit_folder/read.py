@@ -191,7 +191,7 @@ def read(found: DataFiles, options: FolderOptions | None = None) -> Images:
         for extra in sorted(others.keys() - set(classes)):
             raise _not_trained(files[int(others[extra][0][0])], extra, name, classes)
     alone = len(splits) == 1
-    if alone:
+    if alone and options.test_fraction:
         splits = _split_off(splits["train"], options.test_fraction, options.group, files=files, root=found.root)
     parts = {name: _split(splits[name], classes, options.group, files) for name in splits}
     return Images(classes=classes, splits=parts, test_held_out=alone)

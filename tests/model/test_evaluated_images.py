@@ -80,3 +80,23 @@ def test_training_images_are_never_evaluated_without_a_word(tmp_path: Path, caps
     found, notes = _command("again", folder)
     assert found.images == 40
     assert "was trained on images of this data set" in notes[0], "by an earlier fit"
+
+
+def test_fit_says_which_images_it_holds_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With images to validate on, a folder without test images is trained on whole, and the saved recipe says so."""
+    folder = _folder(tmp_path / "images", every=range(40))
+    fit: dict[str, Any] = {"batch_size": 8, "epochs": 1, "verbose": 2}
+    made = compiled(classes=NAMES)
+    made.fit(folder, **fit)
+    assert f"images: train 28, validation 4, test 8; the test images are held out of {folder}" in capsys.readouterr().err
+    made.fit(folder, validation_data=(X[:8], Y[:8]), **fit)
+    assert "images: train 40, validation 8, test 0\n" in capsys.readouterr().err
+    made.save("saved")
+    assert "test_fraction = 0.0" in Path("saved/recipe.toml").read_text()
+    made.evaluate(folder)
+    assert "of which the model was trained on images" in capsys.readouterr().err
+    made.fit(folder, validation_data=(X[:8], Y[:8]), options={"test_fraction": 0.2}, **fit)
+    assert "images: train 32, validation 8, test 8; " in capsys.readouterr().err
+    tested = _folder(tmp_path / "tested", train=range(24), test=range(24, 40))
+    made.fit(tested, validation_data=(X[:8], Y[:8]), **fit)
+    assert "images: train 24, validation 8, test 16\n" in capsys.readouterr().err

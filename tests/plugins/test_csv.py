@@ -204,6 +204,13 @@ def test_two_tables_are_two_splits(root: Path) -> None:
     assert labels(images) == RIGHT
 
 
+def test_a_fraction_of_0_holds_out_no_row(root: Path) -> None:
+    assert set(read(root, f"path,label\n{FOUR}").splits) == {"train", "test"}
+    images = read(root, test_fraction=0)
+    assert list(images.splits) == ["train"]
+    assert labels(images) == RIGHT
+
+
 def test_one_column_a_class_names_the_option(root: Path) -> None:
     text = "path,cat,dog\na.png,1,0\nb.png,0,1\nc.png,1,0\nd.png,0,1\n"
     with pytest.raises(DataError, match='has no column "label"') as caught:

@@ -88,6 +88,12 @@ def test_without_a_test_folder_part_of_each_class_is_held_out(
     assert sorted(names(images, "train", tmp_path) + names(images, "test", tmp_path)) == many("", count)
 
 
+def test_a_fraction_of_0_holds_out_no_image(tmp_path: Path) -> None:
+    images = read(put(tmp_path, *many("", 3), "cat/1.jpg"), FolderOptions(test_fraction=0))
+    assert list(images.splits) == ["train"]
+    assert names(images, "train", tmp_path) == sorted([*many("", 3), "cat/1.jpg"])
+
+
 def test_a_lone_train_folder_splits_like_the_folder_itself(tmp_path: Path) -> None:
     put(tmp_path, *many("train/", 20))
     outer, inner = read(tmp_path), read(tmp_path / "train")
@@ -184,7 +190,7 @@ def test_a_missing_folder_and_an_archive_are_told_apart(tmp_path: Path) -> None:
         find(put(tmp_path, "a.tar") / "a.tar")
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan"), "0.2"])
+@pytest.mark.parametrize("fraction", [1.0, -0.1, float("nan"), "0.2"])
 def test_a_fraction_outside_0_and_1_is_refused(fraction: object) -> None:
     with pytest.raises(ValidationError):
         FolderOptions.model_validate({"test_fraction": fraction})

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tlkit.errors import TlkitError
+from tlkit.errors import RecipeError, TlkitError
 from tlkit.model import inputs
 from tlkit.model.arguments import plain
 from tlkit.model.inputs import Given, Labels
 from tlkit.model.setup import EPOCHS, Setup, Tables, input_keys
 from tlkit.plans.jobs import Job
 from tlkit.plugin import Images
+from tlkit.recipe import parsing
 
 REORDERED = "the images have their classes in another order than the model, and a recipe's classes are in the images' order."
+_TESTED = "test_fraction"  # the option that data sets have of which test images may be held out
 CONTINUED = "the last fit went on with the optimizer's state, which a recipe has not; compile before fit."
 
 
@@ -50,12 +52,14 @@ class Found:
         job: What `apply` would call the run.
         refusal: Why no recipe can say it; "" where one can.
         notes: Lines for the user: classes without an image, and arguments of compile and fit that have no effect.
+        held_out_of: Of what the test images are a part that training leaves out; "" where they are its own, or there are none.
     """
 
     images: Images
     job: Job
     refusal: str
     notes: tuple[str, ...]
+    held_out_of: str
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,10 @@ def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epoch
     missing = "" if given.images is None else inputs.without_images(given.images, known=known, where="Model.fit")
     tables = _tables(request, setup, usual, epochs_done, given=given)
     images, job = _images(setup, given, tables)
+    if request.validation_data is not None and _can_test_none(images, job, tables["data"].get("options", {})):
+        tables["data"]["options"] = {**tables["data"].get("options", {}), _TESTED: 0.0}
+        images, job = _images(setup, given, tables)
+    held_out_of = str(given.folder or given.name) if images.test_held_out and "test" in images.splits else ""
     if request.class_weight is not None:
         weights = inputs.class_weights(request.class_weight, images.classes)
         images, job = _images(setup, given, tables | {"loss": {**setup.tables.get("loss", {}), "class_weights": weights}})
@@ -101,7 +109,7 @@ def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epoch
         images, job = setup.validated(images, job, held_out)
     unused = [line.replace("schedule:", "epochs and schedule:") for line in job.resolved.unused]
     notes = (*filter(None, [missing]), *(f"not used: {line}" for line in unused))
-    return Found(images, job, _refusal(given, request), notes)
+    return Found(images, job, _refusal(given, request), notes, held_out_of)
 
 
 def split_table(split: Mapping[str, Any] | None, part: float | None, held_out: object) -> object:
@@ -144,6 +152,16 @@ def _tables(request: Request, setup: Setup, usual: Tables, epochs_done: int, *, 
 def _images(setup: Setup, given: Given, tables: Tables) -> tuple[Images, Job]:
     resolved, places = setup.resolved(where="Model.fit", more=tables, given=given)
     return setup.images(given, setup.job(resolved, places, where="Model.fit"))
+
+
+def _can_test_none(images: Images, job: Job, options: Mapping[str, Any]) -> bool:
+    """Return whether test images are held out of a data set, nobody said how many, and an option may say none."""
+    if not images.test_held_out or "test" not in images.splits or _TESTED in options:
+        return False
+    try:
+        return parsing.options(job.resolved.dataset.options, {_TESTED: 0.0}, place="data.options") is not None
+    except RecipeError:  # it has no such option, or must hold out some
+        return False
 
 
 def _refusal(given: Given, request: Request) -> str:

@@ -308,7 +308,9 @@ class Model:
 
         Another call goes on from these weights with a new schedule. It keeps the optimizer's state, unless the model was compiled
         again, and order and augmentation go on from the epochs before. Where x has no validation images of its own and neither
-        `validation_data` nor `validation_split` is given, a tenth of the training images is held out, as in a recipe.
+        `validation_data` nor `validation_split` is given, a tenth of the training images is held out, as in a recipe. A fifth of a
+        folder without test images is never trained on: these are its test images, unless `validation_data` is given, or
+        `options={"test_fraction": 0.0}`. A line says how many images each part has.
 
         Args:
             x: A folder, a data set's name, arrays (N, H, W, 3), tensors (N, 3, H, W), a list of paths or PIL images, or a torch
@@ -352,7 +354,7 @@ class Model:
         request = fits.Request(x, y, data, epochs, early_stopping, validation_data, class_weight)
         found = fits.found(request, self._setup, usual=self._usual, known=self._labels(), epochs_done=self._standing.epochs)
         images = self._adopt(found.images)
-        training = Training(found.job, images, self.network, self._setup.device, listed)
+        training = Training(found.job, images, self.network, self._setup.device, listed, found.held_out_of)
         unnamed = found.refusal or (fits.REORDERED if images.classes != found.images.classes else "")
         refusal = unnamed or (fits.CONTINUED if self._standing.optimizer else "")
         self._last = fits.Fitted(found.job, self._weights, refusal)

@@ -17,6 +17,7 @@ from tlkit.events import Epoch, Observer
 from tlkit.model.callbacks import Callbacks
 from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
+from tlkit.plans.plan import ImagesPlan
 from tlkit.plugin import Convention, Images
 from tlkit.recipe import naming
 from tlkit.run import preparation, range_tests
@@ -32,6 +33,7 @@ class Training:
         network: Changed in place.
         device: The device that the network is on.
         callbacks: Objects with Keras's method names.
+        held_out_of: Of what the test images are a part; "" where they are its own, or there are none.
 
     Attributes:
         epochs: Done.
@@ -46,6 +48,7 @@ class Training:
     network: Network
     device: torch.device
     callbacks: Sequence[object]
+    held_out_of: str = ""
     epochs: list[Epoch] = field(default_factory=list)
     stopped: str = ""
     optimizer: dict[str, Tensor] = field(default_factory=dict)
@@ -71,6 +74,7 @@ class Training:
             )  # fmt: skip
         prepared, _ = range_tests.settled(prepared, device=self.device, observer=shown)
         plan, self.split = prepared.plan, prepared.split
+        shown.note(self._counted(plan.images))
         self.scaling = plan.input if plan.input.channels == "bands" else None
         self.network.positive = plan.positive
         told = Callbacks(self.callbacks, model=model, shown=shown, steps=plan.steps_per_epoch, epochs=plan.epochs)
@@ -105,6 +109,11 @@ class Training:
                     tensor.copy_(best[name])
         if not self.stopped and len(self.epochs) < plan.epochs and isinstance(fit, Fit):
             self.stopped = "early stopping"
+
+    def _counted(self, images: ImagesPlan) -> str:
+        """Say how many images of each part there are, and where test images are that nobody named."""
+        said = f"images: train {images.train:,}, validation {images.validation:,}, test {images.test:,}"
+        return said + (f"; the test images are held out of {self.held_out_of}, which has none" if self.held_out_of else "")
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

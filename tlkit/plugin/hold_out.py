@@ -14,7 +14,8 @@ _BYTES = 32  # of a SHA-256
 def hold_out(labels: Sequence[str], keys: Iterable[str], fraction: float) -> list[bool]:
     """Choose the test images of a data set that has no test set; return True for each image that is one.
 
-    Of each class these are the max(1, round(fraction x images)) images whose keys have the smallest SHA-256, but never all of them.
+    Of each class these are the max(1, round(fraction x images)) images whose keys have the smallest SHA-256, but never all of them;
+    none where the fraction is 0.
     The choice uses no seed, so it is the same everywhere, and a new image moves at most one other. Images with the same key stay
     together, so there may be a few more.
 
@@ -23,6 +24,8 @@ def hold_out(labels: Sequence[str], keys: Iterable[str], fraction: float) -> lis
         keys: Name of each image, or of the group that it belongs to.
         fraction: Part of each class, 0 to 1.
     """
+    if not fraction:
+        return [False] * len(labels)
     number: dict[str, int] = {}
     label = np.array([number.setdefault(name, len(number)) for name in labels], np.int64)
     count = np.bincount(label, minlength=len(number))
