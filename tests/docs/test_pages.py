@@ -233,3 +233,5 @@ def test_blocks_of_code_import_what_is_public(page: Page) -> None:
     modules = [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
     modules += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     assert {name for name in modules if name.partition(".")[0] == "tlkit"} <= {"tlkit", *PUBLIC}
+    called = [ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)]
+    assert called.count("Image.open") == called.count("ImageOps.exif_transpose"), "photos are turned as predict turns them"

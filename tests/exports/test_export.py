@@ -237,13 +237,17 @@ def test_model_card_tells_result_licences_recipe_and_how_to_call_it(finished: Pa
     assert "licence of the data set synthetic: none needed: made by tlkit." in card
     assert (finished / "recipe.toml").read_text().strip() in card
     code = card.partition("```python\n")[2].partition("```")[0]
-    Image.fromarray(pictures(1, 30, 40)[0]).save(tmp_path / "picture.jpg")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was held upright
+    Image.fromarray(pictures(1, 30, 40)[0]).save(tmp_path / "picture.jpg", exif=turned)
     (tmp_path / exported.name).symlink_to(exported)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         names: dict[str, torch.Tensor] = {}
         exec(compile(code, "README.md", "exec"), names)
     assert names["probabilities"].shape == (1, 4)
+    predicted = finished_run.load(finished).predictor.answers([tmp_path / "picture.jpg"])
+    np.testing.assert_allclose(names["probabilities"], list(predicted), atol=1e-4)
 
 
 def test_model_card_has_the_interval_over_seeds_where_there_are_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

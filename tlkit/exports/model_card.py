@@ -128,7 +128,8 @@ def _use(file: Path, run: FinishedRun, form: Form) -> str:
     code = _CODE[form].format(file=file.name, classes=CLASSES, call=call, library=form.value, **reading)
     if run.head.pixels:
         code = _of_pixels(code, run.threshold).replace("picture = ", f"{scaling}picture = ", 1)
-    return f"## Use\n\n{intended}\n\n```python\n{code}```"
+    kinds = _OTHER_KINDS if colours and form in (Form.ONNX, Form.TORCH_EXPORT) else ""
+    return f"## Use\n\n{intended}\n\n{kinds}```python\n{code}```"
 
 
 def _scaling(run: FinishedRun) -> str:
@@ -191,10 +192,12 @@ def _origin(run: FinishedRun) -> str:
 
 
 # What the examples of graphs read: a picture of colours, or an array of bands.
-_PILLOW = "from PIL import Image\n"
-_PICTURE, _ARRAY = 'np.array(Image.open("picture.jpg").convert("RGB"))', 'np.load("picture.npy")'
+_PILLOW = "from PIL import Image, ImageOps\n"
+_UPRIGHT = 'ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")'
+_PICTURE, _ARRAY = f"np.array({_UPRIGHT})", 'np.load("picture.npy")'
+_OTHER_KINDS = "Transparent pictures and those of more than 8 bits are first brought to RGB as the next section says.\n\n"
 
-_OPENED = 'image = Image.open("picture.jpg").convert("RGB")\n'
+_OPENED = f"image = {_UPRIGHT}\n"
 _FIELD_OF_VIEW = """\
 light = np.array(image).max(2)
 crossed = [np.flatnonzero((light > 0.15 * np.quantile(light, 0.99)).mean(axis) > 0.02) for axis in (0, 1)]
