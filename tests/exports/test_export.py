@@ -246,8 +246,8 @@ def test_model_card_tells_result_licences_recipe_and_how_to_call_it(finished: Pa
         names: dict[str, torch.Tensor] = {}
         exec(compile(code, "README.md", "exec"), names)
     assert names["probabilities"].shape == (1, 4)
-    predicted = finished_run.load(finished).predictor.answers([tmp_path / "picture.jpg"])
-    np.testing.assert_allclose(names["probabilities"], list(predicted), atol=1e-4)
+    answered = finished_run.load(finished).predictor.answers([tmp_path / "picture.jpg"])
+    np.testing.assert_allclose(names["probabilities"].detach(), list(answered), atol=1e-4)
 
 
 def test_model_card_has_the_interval_over_seeds_where_there_are_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
