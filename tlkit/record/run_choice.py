@@ -111,6 +111,7 @@ def choose(path: Path, arm: str | None = None) -> Choice:
         best = max(validated, key=lambda each: selection.worth(each.scores(by), by))
         of = "the target" if by in selection.WITHOUT_LABELS else "validation"
         why = f"the best of {len(validated)} finished runs by {of} ({selection.shown(best.scores(by) or {}, by)})"
+        why += _other_arm(validated, best, by)
     passed_over = {
         "on other images": [each.folder for each in finished if each not in same],
         "without validation scores": [each.folder for each in same if each not in validated and each is not best],
@@ -132,14 +133,35 @@ def _of_folds(runs: Sequence[_Run], by: str) -> tuple[_Run, str]:
     for each in runs:
         arms.setdefault((each.result.arm, each.result.fold is None), []).append(each)
 
-    def mean(own: Iterable[_Run]) -> list[float]:
-        worths = [selection.worth(each.scores(by), by) for each in own]
-        return [fmean(values) for values in zip(*worths, strict=True)]
-
-    best = min(max(arms.values(), key=mean), key=lambda each: (each.result.fold or 0, each.result.seed))
+    best = min(
+        max(arms.values(), key=lambda own: _mean_worth(own, by)), key=lambda each: (each.result.fold or 0, each.result.seed)
+    )
     label = run_folder.label(best.result.arm, best.result.seed, best.result.fold)
     ranked = f"; the arm is the best of {len(arms)} by its mean over folds" if len(arms) > 1 else ""
     return best, f"{label}, the first of its folds, which have different images, so none of them is the best{ranked}"
+
+
+def _other_arm(runs: Sequence[_Run], best: _Run, by: str) -> str:
+    """Say which arm has a better mean over its seeds than the arm of the best run, as a report ranks arms; "" where none has."""
+    arms: dict[str, list[_Run]] = {}
+    for each in runs:
+        arms.setdefault(each.result.arm, []).append(each)
+    for arm, own in arms.items():  # of several versions of an arm the newest
+        now = max(own, key=lambda each: each.written).result.digest
+        arms[arm] = [each for each in own if each.result.digest == now]
+    means = {arm: _mean_worth(own, by) for arm, own in arms.items()}
+    first, mine = max(means, key=lambda arm: means[arm]), best.result.arm
+    if means[first] <= means[mine] or all(len(own) == 1 for own in arms.values()):
+        return ""
+    scores = {arm: [(each.scores(by) or {}).get(by) for each in arms[arm]] for arm in (first, mine)}
+    known = {arm: [value for value in own if value is not None] for arm, own in scores.items()}
+    values = [selection.shown({by: fmean(known[arm])} if None not in scores[arm] else {}, by) for arm in (first, mine)]
+    return f"; by the mean over seeds arm {first} is better than {mine} ({values[0]}, {values[1]}): {option('arm', first)}"
+
+
+def _mean_worth(runs: Iterable[_Run], by: str) -> list[float]:
+    worths = [selection.worth(each.scores(by), by) for each in runs]
+    return [fmean(values) for values in zip(*worths, strict=True)]
 
 
 def _named(path: Path, arm: str | None) -> Path:
