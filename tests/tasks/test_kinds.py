@@ -68,3 +68,19 @@ def test_every_function_of_a_task_says_what_it_does(name: str) -> None:
         for field, value in vars(owner).items():
             if inspect.isfunction(value) and value.__name__ != "<lambda>":
                 assert value.__doc__, field
+
+
+@pytest.mark.parametrize(
+    ("task", "chosen", "shown"),
+    [
+        ("single_label", "accuracy", "accuracy"),
+        ("binary", "f1", "accuracy"),
+        ("multi_label", "auroc", "auroc"),
+        ("multi_label", "f1", "f1"),
+        ("segmentation", "loss", "dice"),
+        ("point_detection", "accuracy", "map"),
+    ],
+)
+def test_epochs_are_shown_by_the_metric_that_the_task_is_judged_by(task: str, chosen: str, shown: str) -> None:
+    """One of several labels that is costly is computed after each epoch only where it chooses the best."""
+    assert tasks.get(task).judged_by(chosen) == shown
