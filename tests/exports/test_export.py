@@ -269,7 +269,7 @@ def test_model_card_has_the_interval_over_seeds_where_there_are_three(tmp_path: 
     ).unlink()  # without it the arm is not known, and the card has this run alone
     again = tlkit.export(done.folder / seeds["1"]["folder"], "safetensors", tmp_path / "net.safetensors").card.read_text()
     assert f"- test images: accuracy {own[1]:.1%}, loss" in again
-    with pytest.raises(RunFolderError, match=r"plan\.json: cannot be read"):
+    with pytest.raises(RunFolderError, match=r"plan\.json: is missing"):
         runs.read([done.folder / seeds["2"]["folder"]])
 
 
