@@ -219,6 +219,16 @@ def test_other_images_are_answered_where_one_cannot_be_read(finished: Path, imag
     assert str(images[0]) in output
 
 
+def test_predict_takes_a_limit_of_pixels_of_its_own(finished: Path, images: list[Path], run: Cli) -> None:
+    with Image.open(images[0]) as picture:
+        count = picture.width * picture.height
+    code, _, text = run("predict", finished, images[0], "--max-pixels", count - 1)
+    assert code == 1
+    assert f"more than data.max_pixels, {count - 1}." in text
+    assert f"tlkit predict --max-pixels {count}" in text
+    assert run("predict", finished, images[0], "--max-pixels", count)[0] == 0
+
+
 def test_run_is_found_by_its_recipes_name_below_runs(finished: Path, images: list[Path], run: Cli) -> None:
     code, output, text = run("predict", finished.name, images[0], "--runs", finished.parent)
     assert code == 0

@@ -15,6 +15,7 @@ from tlkit.cli.options import (
     DataOption,
     DeviceOption,
     JsonOption,
+    MaxPixelsOption,
     OfflineOption,
     RunArgument,
     RunsOption,
@@ -42,6 +43,7 @@ def evaluate(
     data: DataOption = None,
     views: ViewsOption = 1,
     tile: TileOption = None,
+    max_pixels: MaxPixelsOption = None,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     report: Annotated[
@@ -66,7 +68,7 @@ def evaluate(
         said.append(line)
         console.say(line)
 
-    folder, predictor = named.load(run, runs, arm, device)
+    folder, predictor = named.load(run, runs, arm, device, max_pixels=max_pixels)
     places = Places(recipe=Path(), data=data, offline=offline, notify=console.say, settings=False)
     with torch_settings.applied(predictor.device), console.counting("evaluating") as progress:
         found = evaluation.evaluate(
@@ -77,6 +79,7 @@ def evaluate(
             command += [] if data is None else ["--data", str(data)]
             command += [] if views == 1 else ["--views", str(views)]
             command += [] if tile is None else ["--tile", str(tile)]
+            command += [] if max_pixels is None else ["--max-pixels", str(max_pixels)]
             command += ["--report"] if out is None else ["--report", "--out", str(out)]
             _write(page, found, predictor, folder, on=on, said=said, command=shlex.join(command))
     if as_json:

@@ -77,6 +77,15 @@ TileOption = Annotated[
         help="Of masks: larger pictures in tiles of this side, where memory is short; by default as the recipe's data.tile_size says.",
     ),
 ]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        min=1,
+        help="Largest width times height of an image; by default the recipe's data.max_pixels.",
+    ),
+]
 ViewsOption = Annotated[
     int,
     typer.Option(

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlkit.cli import named, predict_boxes, predict_classes, predict_masks, predict_video
-from tlkit.cli.options import ArmOption, DeviceOption, JsonOption, RunArgument, RunsOption, TileOption, ViewsOption
+from tlkit.cli.options import (
+    ArmOption,
+    DeviceOption,
+    JsonOption,
+    MaxPixelsOption,
+    RunArgument,
+    RunsOption,
+    TileOption,
+    ViewsOption,
+)
 
 if TYPE_CHECKING:
     from tlkit.run.prediction import Predictor
@@ -52,11 +61,11 @@ def predict(
     top: TopOption = None, threshold: ThresholdOption = None, coverage: CoverageOption = None,
     calibrated: CalibratedOption = False, out: OutOption = None, probabilities: ProbabilitiesOption = False,
     tile: TileOption = None, csv: CsvOption = None, every: EveryOption = None, views: ViewsOption = 1,
-    device: DeviceOption = "auto", as_json: JsonOption = False,
+    max_pixels: MaxPixelsOption = None, device: DeviceOption = "auto", as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Print the most probable classes of images or videos. Preprocessing is the run's own."""
     _check_options(threshold, coverage, csv, calibrated=calibrated, views=views, as_json=as_json)
-    folder, predictor = named.load(run, runs, arm, device)
+    folder, predictor = named.load(run, runs, arm, device, max_pixels=max_pixels)
     pictures, videos = _inputs(images, predictor, every)
     task = predictor.network.task
     of_masks = {"--probabilities": probabilities, "--tile": tile is not None}

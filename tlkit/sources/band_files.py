@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tlkit.errors import DataError, ImageError
 from tlkit.plugin import Values, image_kinds
+from tlkit.sources import pixel_limit
 from tlkit.units import Size
 
 if TYPE_CHECKING:
@@ -176,11 +177,7 @@ def check(path: Path, found: Header, bands: int, *, values: str, max_pixels: int
     height, width = found.size(axis)
     if not height * width:
         raise ImageError(f"{path}: is {height} x {width}: there is no pixel in it.")
-    if height * width > max_pixels:
-        raise ImageError(
-            f"{path}: has {width:,} x {height:,} pixels, more than data.max_pixels, {max_pixels:,}.",
-            f"data.max_pixels = {height * width}, or make the image smaller",
-        )
+    pixel_limit.check(path, width, height, max_pixels)
     return axis
 
 

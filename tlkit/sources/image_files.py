@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tlkit.errors import DataError, ImageError, first_few
 from tlkit.plugin import ImageFile, image_kinds
-from tlkit.sources import band_files, libtiff, orientation
+from tlkit.sources import band_files, libtiff, orientation, pixel_limit
 from tlkit.units import Size
 
 OnCorrupt = Literal["error", "skip"]
@@ -76,13 +76,7 @@ def check_pixels(path: os.PathLike[str], image: Image.Image, max_pixels: int) ->
     Raises:
         ImageError: more than `max_pixels`.
     """
-    count = image.width * image.height
-    if count > max_pixels:
-        raise ImageError(
-            f"{path}: has {image.width:,} x {image.height:,} pixels, more than data.max_pixels, {max_pixels:,}.",
-            f"data.max_pixels = {count}, or make the image smaller",
-        )
-    return count
+    return pixel_limit.check(path, image.width, image.height, max_pixels)
 
 
 def pages(image: Image.Image) -> list[int]:
