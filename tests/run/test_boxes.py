@@ -103,6 +103,10 @@ def test_boxes_are_learned_evaluated_and_predicted(recipe: Path, run: Cli, monke
     with pytest.raises(TlkitError, match="cannot hold lists of boxes"):
         export(folder, Form.ONNX, recipe.parent / "m.onnx")
     assert not (recipe.parent / "m.onnx").exists()
+    card = export(folder, Form.SAFETENSORS, recipe.parent / "card" / "m.safetensors").card.read_text()
+    assert "pipeline_tag: object-detection" in card
+    assert f"- test images: mAP {test['map']:.3f}, loss " in card
+    assert "accuracy" not in card.partition("## Preprocessing")[0]
 
 
 def of_frames_and_pages(run: Cli, pictures: Path, folder: Path, predictor: Predictor) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from tlkit import files
+from tlkit import files, tasks
 from tlkit.engine.images import decode
 from tlkit.errors import RunFolderError, TlkitError, option
 from tlkit.exports import library_files
@@ -15,7 +15,7 @@ from tlkit.exports.finished_run import FinishedRun
 from tlkit.exports.forms import Form
 from tlkit.exports.torch_file import CLASSES
 from tlkit.plans import licences
-from tlkit.record import run_folder
+from tlkit.record import run_folder, selection
 from tlkit.reports.page import comparison, runs
 from tlkit.reports.page.runs import ShownArm
 from tlkit.reports.plain_text import plain
@@ -68,10 +68,14 @@ def _head(run: FinishedRun) -> str:
         "" if result is None else f" of the recipe `{result.recipe}`, {run_folder.label(result.arm, result.seed, result.fold)}"
     )
     task = run.predictor.network.task
-    pipeline = "image-segmentation" if run.head.pixels else "image-classification"
+    pipeline = (
+        "image-segmentation" if run.head.pixels else "image-classification" if task.detections is None else "object-detection"
+    )
     kind = f"An image classifier ({task.name.replace('_', ' ')})"
     if run.head.pixels:
         kind = "A network that gives the class of every pixel"
+    if task.detections is not None:
+        kind = "A network that finds objects in boxes"
     return (
         f"{_BEGIN}pipeline_tag: {pipeline}\n---\n\n# {title}\n\n"
         f"{kind}: the backbone {run.arm.backbone.name} with the head {run.arm.head.kind}, "
@@ -80,7 +84,7 @@ def _head(run: FinishedRun) -> str:
 
 
 def _result(run: FinishedRun, also: str) -> str:
-    """The accuracy of this network and, with its interval as a report has it, that of its arm."""
+    """The metric that this network is judged by and, with its interval as a report has it, that of its arm."""
     lines = ["## Result", ""]
     arm = None
     with contextlib.suppress(RunFolderError):  # the plan of this run or of another seed is missing, or of an earlier version
@@ -89,29 +93,31 @@ def _result(run: FinishedRun, also: str) -> str:
         scores = None if run.result is None else getattr(run.result, split)
         if scores is None:
             continue
-        text = f"- {split} images: accuracy {scores['accuracy']:.1%}"
-        if "dice" in scores:
-            text = f"- {split} images: Dice {scores['dice']:.3f}, accuracy of pixels {scores['accuracy']:.1%}"
+        by = tasks.headline(scores)
+        text = f"- {split} images: {'accuracy ' if by == selection.USUAL else ''}{selection.shown(scores, by)}"
         if arm is not None and split == arm.first.split:
-            text += _interval(arm)
+            text += _interval(arm, by)
         lines.append(f"{text}, loss {scores['loss']:.4f}")
     if len(lines) == 2:
         lines.append("It was not measured on images that it was not trained on.")
     return "\n".join([*lines, *([f"- {also}"] if also else [])])
 
 
-def _interval(arm: ShownArm) -> str:
-    mean, interval, kind = comparison.interval_of(arm)
-    known = "" if interval is None else f"95 % interval {interval.low:.1%} to {interval.high:.1%}"
+def _interval(arm: ShownArm, by: str) -> str:
+    mean, interval, kind = comparison.interval_of(arm, by)
+    shown = [selection.value({by: each}, by) for each in (mean, *(() if interval is None else (interval.low, interval.high)))]
+    known = "" if interval is None else f"95 % interval {shown[1]} to {shown[2]}"
     if len(arm.runs) == 1:
         return f" ({known}: {kind})" if known else ""
-    return f" (mean of {len(arm.runs)} runs {mean:.1%}" + (f", {known}: {kind})" if known else ")")
+    return f" (mean of {len(arm.runs)} runs {shown[0]}" + (f", {known}: {kind})" if known else ")")
 
 
 def _use(file: Path, run: FinishedRun, form: Form) -> str:
+    of = "of each of its classes for every pixel" if run.head.pixels else "of each of its classes for every picture"
+    if run.predictor.network.task.detections is not None:
+        of = "for every box that it gives"
     intended = (
-        "It is meant for pictures like those that it was trained on. It gives a probability of each of its classes for every "
-        f"{'pixel' if run.head.pixels else 'picture'}, "
+        f"It is meant for pictures like those that it was trained on. It gives a probability {of}, "
         "whatever that shows. The probabilities are not calibrated."
     )
     if run.threshold is not None:
