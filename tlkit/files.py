@@ -44,7 +44,9 @@ def home_cache() -> Path:
     try:
         return Path.home() / ".cache" / "tlkit"
     except RuntimeError as error:
-        raise TlkitError("~/.cache/tlkit: there is no home folder.", "set HOME, or TLKIT_CACHE and TLKIT_DATA") from error
+        raise TlkitError(
+            "~/.cache/tlkit: there is no home folder.", "set HOME, or TLKIT_CACHE, TLKIT_DATA and TLKIT_WEIGHTS"
+        ) from error
 
 
 def shown(path: os.PathLike[str]) -> str:

@@ -29,6 +29,7 @@ from PIL import Image
 
 import tlkit
 from tlkit.cli import app
+from tlkit.run.remote_jobs import environment
 
 # Commands that a test of their own in test_readme.py types: they install, download, or take minutes.
 ELSEWHERE = {
@@ -224,6 +225,19 @@ def test_readme_is_short() -> None:
 def test_readme_links_every_page() -> None:
     readme = (ROOT / "README.md").read_text()
     assert [page.path.name for page in DOCS if f"docs/{page.path.name}" not in readme] == []
+
+
+def test_each_variable_that_says_where_files_lie_is_in_one_table_and_is_sent_to_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sources = [
+        file.read_text() for room in ("tlkit", "plugins") for file in (ROOT / room).rglob("*.py") if "tests" not in file.parts
+    ]
+    read = set(re.findall(r"\bTLKIT_[A-Z_]+", " ".join(sources)))
+    for name in read:
+        monkeypatch.setenv(name, "1")
+    table = (ROOT / "docs" / "data.md").read_text().partition("## Folders of data, weights and the cache")[2]
+    assert read == set(re.findall(r"^\| `(TLKIT_[A-Z_]+)` \|", table, flags=re.M)) == set(environment())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.stem)

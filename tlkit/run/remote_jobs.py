@@ -30,7 +30,7 @@ from tlkit.run.preparation import Prepared
 from tlkit.run.remote_progress import RemoteProgress
 from tlkit.run.remote_worker import Answer, Call, Ended, carry_out
 
-_SENT = ("TLKIT_CACHE", "TLKIT_CACHE_BYTES", "TLKIT_DATA")  # variables that say where things lie
+_SENT = ("TLKIT_CACHE", "TLKIT_CACHE_BYTES", "TLKIT_DATA", "TLKIT_WEIGHTS")  # variables that say where things lie
 
 
 @dataclass(frozen=True)
