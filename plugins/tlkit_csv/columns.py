@@ -11,7 +11,20 @@ from tlkit_csv import CsvOptions
 from tlkit_csv.table import Table
 
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
+_PATH, _OTHER_PATHS = "path", ("image", "file", "filename", "file_name", "filepath")  # lower case
 ROLES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+
+
+def image_column(table: Table, folder: Path, options: CsvOptions) -> str:
+    """Return the column of paths: that of the option, or in the place of a missing "path" the only one with another usual name."""
+    if options.image != _PATH or _PATH in table.columns:
+        return options.image
+    taken = {options.label, options.split, options.group, *options.classes}
+    firsts = zip(table.columns, _first(table), strict=True)
+    usual = [(name, cell) for name, cell in firsts if name.lower() in _OTHER_PATHS and name not in taken]
+    if len(usual) == 1 and _is_image(folder, options, usual[0][1]):
+        return usual[0][0]
+    return options.image
 
 
 def check_columns(table: Table, folder: Path, wanted: dict[str, str], options: CsvOptions) -> None:

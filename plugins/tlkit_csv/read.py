@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tlkit.errors import DataError, nearest
 from tlkit.plugin import DataFiles, Images, Split, hold_out, image_kinds
 from tlkit_csv import CsvOptions
-from tlkit_csv.columns import NO, ROLES, YES, check_columns, refuse_unread_split
+from tlkit_csv.columns import NO, ROLES, YES, check_columns, image_column, refuse_unread_split
 from tlkit_csv.table import read_table
 
 
@@ -25,6 +25,7 @@ class _Row:
 
     Attributes:
         table: That it is in.
+        column: Of the paths.
         line: On which it ends.
         image: The path that it names, with prefix and suffix.
         labels: Classes.
@@ -33,6 +34,7 @@ class _Row:
     """
 
     table: Path
+    column: str
     line: int
     image: str
     labels: tuple[str, ...]
@@ -58,7 +60,9 @@ def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
                 or "paths begin at the table's folder; data.options.prefix and data.options.suffix add what they lack",
             )
     _refuse_doubles(rows, images)
-    return DataFiles(root=folder, files=(*tables, *images))
+    assumed = {row.table: row.column for row in rows if options.header and row.column != options.image}
+    said = tuple(f'{table.name}: paths are read from column "{name}"' for table, name in assumed.items())
+    return DataFiles(root=folder, files=(*tables, *images), remarks=said)
 
 
 def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
@@ -110,6 +114,7 @@ def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> list[_Ro
         path, expected=(image, label), encoding=options.encoding, delimiter=options.delimiter, header=options.header,
         separator=options.separator,
     )  # fmt: skip
+    image = image_column(table, folder, options) if options.header else image
     wanted = {"image": image, "label": "" if options.classes else label, "split": options.split, "group": options.group}
     if split:
         wanted["split"] = ""
@@ -126,7 +131,7 @@ def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> list[_Ro
         labels = marked if options.classes else _labels(cells[at["label"]], options)
         said = cells[at["split"]] if "split" in at else split
         group = cells[at["group"]] if "group" in at else ""
-        rows.append(_Row(path, line, f"{options.prefix}{cells[at['image']]}{options.suffix}", labels, said, group))
+        rows.append(_Row(path, image, line, f"{options.prefix}{cells[at['image']]}{options.suffix}", labels, said, group))
     if not rows:
         raise DataError(f"{path}: lists no images.")
     return rows

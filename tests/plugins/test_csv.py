@@ -185,8 +185,30 @@ def test_paths_of_windows_are_read(root: Path) -> None:
 
 def test_the_column_of_paths_is_proposed(root: Path) -> None:
     with pytest.raises(DataError, match='has no column "path"') as caught:
-        read(root, f"filename,label\n{FOUR}")
-    assert caught.value.hints[0] == 'data.options.image = "filename"'
+        read(root, f"picture,label\n{FOUR}")
+    assert caught.value.hints[0] == 'data.options.image = "picture"'
+
+
+@pytest.mark.parametrize("name", ["image", "file", "filename", "file_name", "filepath", "Image"])
+def test_a_column_of_paths_with_a_usual_name_is_read_and_said(root: Path, name: str) -> None:
+    assert labels(read(root, f"{name};label\n{FOUR.replace(',', ';')}")) == RIGHT
+    found = call(csv.find, root, CsvOptions())
+    assert isinstance(found, DataFiles)
+    assert found.remarks == (f'labels.csv: paths are read from column "{name}"',)
+    (root / "labels.csv").write_text(f"path,label\n{FOUR}")
+    named = call(csv.find, root, CsvOptions())
+    assert isinstance(named, DataFiles)
+    assert (named.remarks, named.files) == ((), found.files)
+
+
+def test_a_usual_name_is_not_taken_where_it_is_not_the_only_one_or_names_no_image(root: Path) -> None:
+    two = "".join(f"{line},{line.partition(',')[0]}\n" for line in FOUR.splitlines())
+    for text in (f"image,label,file\n{two}", "image,label\n1,cat\n2,dog\n"):
+        with pytest.raises(DataError, match='has no column "path"'):
+            read(root, text)
+    with pytest.raises(DataError, match='has no column "pict"'):
+        read(root, f"image,label\n{FOUR}", image="pict")
+    assert labels(read(root, f"path,label,image\n{two}")) == RIGHT
 
 
 def test_two_tables_are_two_splits(root: Path) -> None:

@@ -314,7 +314,7 @@ def test_a_table_without_splits_sets_whole_groups_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("file,label\na.png,cat\n", {}, 'has no column "path"'),
+        ("picture,label\na.png,cat\n", {}, 'has no column "path"'),
         ("path,label\na.png,cat\nb.png,\n", {}, "line 3: label is empty"),
         ("path,label\n", {}, "lists no images"),
         ("path,label\na.png,cat\nb.png,cat\n", {}, "of one class (cat)"),
