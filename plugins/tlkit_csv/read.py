@@ -92,7 +92,7 @@ def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
             files=tuple(files[index] for index in chosen),
             groups=np.array([row.group for row in mine]) if options.group else None,
         )
-    return Images(classes, splits, test_held_out=not options.split)
+    return Images(classes, splits, test_held_out=_held_out(options))
 
 
 def _read(folder: Path, options: CsvOptions) -> tuple[list[Path], list[_Row]]:
@@ -247,8 +247,13 @@ def _doubled(first: _Row, row: _Row) -> str:
     return f"{where}lines {first.line} and {row.line}: {named}{' (' + '; '.join(apart) + ')' if apart else ''}"
 
 
+def _held_out(options: CsvOptions) -> bool:
+    """Return whether no table and no column says which images are test images."""
+    return not (options.split or options.test_file or options.validation_file)
+
+
 def _parts(rows: Sequence[_Row], options: CsvOptions) -> dict[str, list[int]]:
-    if not (options.split or options.test_file or options.validation_file):
+    if _held_out(options):
         return _split_off(rows, options.test_fraction)
     parts: dict[str, list[int]] = {}
     for index, row in enumerate(rows):

@@ -224,6 +224,9 @@ def test_two_tables_are_two_splits(root: Path) -> None:
         "test": ["d.png", "c.png"],
     }
     assert labels(images) == RIGHT
+    assert not images.test_held_out, "so that they are evaluated, and not among the images of a cross-validation"
+    (root / "train.csv").rename(root / "labels.csv")
+    assert read(root).test_held_out
 
 
 def test_a_fraction_of_0_holds_out_no_row(root: Path) -> None:
