@@ -1,6 +1,7 @@
 """What mutation testing says and what it remembers; the mutants themselves take minutes."""
 
 import json
+import mmap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,5 +37,5 @@ def test_a_mutant_that_takes_more_memory_than_it_may_counts_as_killed(
     size: int, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mutants, "_MEMORY", 100_000_000)
-    monkeypatch.setattr(mutants, "_run", lambda session, items: bytearray(size))
+    monkeypatch.setattr(mutants, "_run", lambda session, items: mmap.mmap(-1, size))  # not what malloc has left over
     assert mutants._tested("", SimpleNamespace(testsfailed=0), [None], seconds=60) == code  # type: ignore[arg-type,list-item]

@@ -95,7 +95,7 @@ def test_run_of_an_older_or_newer_version_is_named_by_all_that_read_the_file(pla
         path.write_text(changed)
         found = answers(place)
         for reader, told in found.items():
-            named = told.startswith("message") and f"{name}: is " in told
+            named = (told.startswith("message") or reader == "runs") and f"{name}: is " in told
             named |= f"{name}: is of format {other}, written by another version of tlkit; this one reads format {now}." in told
             assert told == right[reader] or named, (reader, told[:300])
         assert sum(told != right[reader] for reader, told in found.items()) >= 1

@@ -421,4 +421,4 @@ def test_ctrl_c_says_what_was_stopped(run: Cli, toy_recipe: Path, monkeypatch: p
     code, _, said = run("apply", toy_recipe, *(part for each in settings for part in ("--set", each)))
     assert code == 130
     assert "stopped: 0 bytes of https://download.pytorch.org/models/resnet18-f37072fd.pth came." in said
-    assert said.endswith("\nstopped.\n")
+    assert said.endswith("\nstopped by SIGINT.\n")
