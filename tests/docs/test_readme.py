@@ -215,7 +215,7 @@ def test_the_plugins_shown_install_and_hold(
 
 @pytest.mark.slow
 def test_make_demo(monkeypatch: pytest.MonkeyPatch, run: Callable[[str], str]) -> None:
-    """`make demo`, the ranking that it promises, and `apply` that finds it finished."""
+    """`make demo`, the best arm that it promises, and `apply` that finds it finished."""
     assert {"make demo", "tlkit apply recipes/quickstart.toml"} <= COMMANDS
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "TLKIT_"))}
     done = subprocess.run(["make", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -223,7 +223,7 @@ def test_make_demo(monkeypatch: pytest.MonkeyPatch, run: Callable[[str], str]) -
     summary = results.read(ROOT / "runs" / "quickstart")
     assert summary is not None
     accuracy = {arm: record["test"]["accuracy"]["mean"] for arm, record in summary["arms"].items()}
-    assert accuracy["finetune"] > accuracy["head_only"] > accuracy["scratch"]
+    assert accuracy["finetune"] > max(accuracy["head_only"], accuracy["scratch"])
     monkeypatch.chdir(ROOT)
     assert "nothing to do" in run("tlkit apply recipes/quickstart.toml")
 

@@ -228,7 +228,7 @@ DIGESTS = {
         "head_mcc": "b785dd75a438",
     },
     "photos": {"main": "2d44d927564b"},
-    "quickstart": {"scratch": "633b32da7e9f", "head_only": "f29a064bcb7d", "finetune": "083e3f7f4dd0"},
+    "quickstart": {"scratch": "8dd6aa7d4ae5", "head_only": "7263aabb37bd", "finetune": "efed46be918a"},
     "resolution": {
         "head_only": "cfdba4fb9bd4",
         "finetune": "1f3193b2fa3e",
