@@ -1,4 +1,4 @@
-"""Names of classes that differ in capitals or blanks alone are told before anything is trained on them."""
+"""Names of classes that differ in capitals, blanks or the form of letters alone are told before anything is trained on them."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image
 from tlkit.record.findings import Findings
 from tlkit.sources import class_names
 
-ANTS = '"Ants" and "ants": names of classes that differ in capitals or blanks alone; if they are one class, rename one'
+ANTS = '"Ants" and "ants": names of classes that differ in capitals, blanks or the form of letters alone; if they are one class, rename one'
 
 
 def test_names_that_differ_in_capitals_blanks_or_forms_of_a_letter_are_alike() -> None:

@@ -9,7 +9,7 @@ from tlkit.errors import first_few
 
 
 def alike(classes: Iterable[str]) -> tuple[str, ...]:
-    """Say which classes have names that differ in capitals, blanks or Unicode's forms of a letter alone: "Ants" and "ants".
+    """Say which classes have names that differ in capitals, blanks or the form of letters alone: "Ants" and "ants", "x²" and "x2".
 
     Names of one character are passed over: letters are classes, large and small.
     """
@@ -20,4 +20,5 @@ def alike(classes: Iterable[str]) -> tuple[str, ...]:
     pairs = [" and ".join(f'"{name}"' for name in names) for names in same.values() if len(names) > 1]
     if not pairs:
         return ()
-    return (f"{first_few(pairs)}: names of classes that differ in capitals or blanks alone; if they are one class, rename one",)
+    said = "names of classes that differ in capitals, blanks or the form of letters alone; if they are one class, rename one"
+    return (f"{first_few(pairs)}: {said}",)
