@@ -10,7 +10,6 @@ The layouts, of which the first has its test set split off:
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tlkit.errors import DataError, first_few
 from tlkit.plugin import DataFiles, Images
 from tlkit_boxes import YoloOptions, pictures
 from tlkit_boxes.pictures import Box, Parts, Picture
+from tlkit_boxes.yaml_names import names_in
 from tlkit_folder import layout
 
 _IMAGES, _LABELS = "images", "labels"
@@ -62,7 +62,7 @@ def _names_file(folder: Path) -> Path:
     for name in _NAMES:
         if (folder / name).is_file():
             return folder / name
-    named = next((names for file in sorted(folder.glob("*.y*ml")) if (names := _names_in(file))), None)
+    named = next((names for file in sorted(folder.glob("*.y*ml")) if (names := _offered(file))), None)
     raise DataError(
         f"{folder}: has no {' or '.join(_NAMES)}, and so no names of classes.",
         'data.options.classes = ["cat", "dog"], by their numbers'
@@ -71,16 +71,12 @@ def _names_file(folder: Path) -> Path:
     )
 
 
-def _names_in(file: Path) -> list[str]:
-    """Return the names of a file as Ultralytics writes it, by their numbers, for a hint; none where it is written otherwise."""
+def _offered(file: Path) -> list[str]:
+    """Return the names of classes of a .yaml file, for a hint; none where it cannot be read."""
     try:
-        found = re.search(
-            r"^names:[ \t]*(\[.*?\]|\{.*?\}|\s*(?:\n[ \t]*(?:-|\d+:)[^\n]*)+)", pictures.text_of(file), re.MULTILINE | re.DOTALL
-        )
+        return names_in(pictures.text_of(file))
     except DataError:
         return []
-    lines = re.split(r"[,\n]" if found and found[1][0] in "[{" else r"\n", found[1].strip("[]{}\n")) if found else []
-    return [name for line in lines if (name := re.sub(r"^\s*(?:-|\d+:)?\s*|\s+#.*$", "", line).strip().strip("'\""))]
 
 
 def _pairs(folder: Path) -> dict[str, list[tuple[Path, Path]]]:

@@ -13,6 +13,7 @@ from tlkit.errors import DataError, DataMissing, TlkitError
 from tlkit.plugin import Boxes, DataFiles, Dataset, Images, call, registry
 from tlkit.recipe import parsing
 from tlkit.sources import datasets
+from tlkit_boxes.yaml_names import names_in
 
 SIZE = (40, 60)  # height and width
 CLASSES = ("cat", "dog")
@@ -261,6 +262,29 @@ def test_names_in_a_yaml_file_of_yolo_are_offered(tmp_path: Path, names: str, hi
     with pytest.raises(DataError, match=r"has no classes.txt or obj.names") as caught:
         found("yolo", tmp_path)
     assert hint in caught.value.hints[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("names:\n  1: person\n  0: car\n", ["car", "person"]),
+        ("names: {1: 'person', 0: car}\n", ["car", "person"]),
+        ("names:\n  10: k\n" + "".join(f"  {number}: {name}\n" for number, name in enumerate("abcdefghij")), list("abcdefghijk")),
+        ("names:\n  - person\n  # - bike\n\n  - 'a, b'\n  - car # 3\nnc: 3", ["person", "a, b", "car"]),
+        ("names: [\n  cat,  # one, two\n  'dog',\n]\nnc: 2\n", ["cat", "dog"]),
+        ("names:\n  1: cat\n  2: dog\n", []),
+        ("names:\n  0: cat\n  0: dog\n", []),
+        ("names: ['a, b', c]\n", []),
+        ("names: ['it''s', c]\n", []),
+        ("names: {cat: 0, dog: 1}\n", []),
+        ("names:\n  - cat\n    of mine\n  - dog\n", []),
+        ("names:\n  - &first cat\n  - *first\n", []),
+        ("names:\n  0:\n  1: dog\n", []),
+        ("names: []\n", []),
+    ],
+)  # fmt: skip
+def test_names_of_yaml_are_in_the_order_of_their_numbers_or_not_offered(text: str, names: list[str]) -> None:
+    assert names_in(text) == names
 
 
 def test_a_picture_of_coco_in_another_folder_is_looked_for(tmp_path: Path) -> None:
