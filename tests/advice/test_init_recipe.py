@@ -16,6 +16,7 @@ from PIL import Image
 from tlkit.advice import init_recipe, strategies
 from tlkit.advice.folder_look import Look
 from tlkit.advice.strategies import FEW, MANY, SCRATCH
+from tlkit.errors import DataError
 from tlkit.plans import resolve
 from tlkit.plugin import Backbone, Images, Split, registry
 from tlkit.sources.places import Places
@@ -286,6 +287,7 @@ def test_few_images_from_init_to_predict(run: Cli, tmp_path: Path) -> None:
     assert "light" in output
 
 
+COCO = '{"images": [{"file_name": ""}], "annotations": [{"image_id": 0, "bbox": [0, 0, 1, 1]}]}'
 LAYOUTS = {
     "masks": (("images/{}.png", "masks/{}.png"), "masks of them in masks", "segmentation_folder"),
     "masks of splits": (("images/train/{}.png", "masks/train/{}.png"), "masks of them in masks", "segmentation_folder"),
@@ -309,7 +311,7 @@ def test_a_folder_of_masks_or_boxes_is_no_folder_of_classes(run: Cli, tmp_path: 
             if path.suffix == ".png":
                 Image.new("RGB", (8, 8)).save(path)
             else:
-                path.write_text('{"images": [{"file_name": ""}]}' if path.suffix == ".json" else "0 0.5 0.5 0.2 0.2\n")
+                path.write_text(COCO if path.suffix == ".json" else "0 0.5 0.5 0.2 0.2\n")
     code, _, error = run("init", "shapes")
     assert code == 1
     assert said in error
@@ -317,6 +319,28 @@ def test_a_folder_of_masks_or_boxes_is_no_folder_of_classes(run: Cli, tmp_path: 
     assert not (tmp_path / "shapes.toml").exists()
     if places[0].startswith("images"):  # one inside of it
         assert said in run("init", tmp_path / "shapes/images")[2]
+
+
+def test_what_only_looks_like_masks_or_boxes_is_told_as_it_is(tmp_path: Path) -> None:
+    for place in ("photos/images/cat", "photos/images/dog", "photos/masks", "captions/images", "yolo/train"):
+        (tmp_path / place).mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos/images/cat/a.png")
+    with pytest.raises(DataError, match="dog") as caught:  # a class without images, beside masks of other pictures
+        init_recipe.write(tmp_path / "photos/images", tmp_path / "x.toml", force=False)
+    assert "masks" not in str(caught.value)
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "captions/images/a.png")
+    (tmp_path / "captions/all.json").write_text('{"images": [{"file_name": "a.png"}], "annotations": [{"caption": "A cat."}]}')
+    with pytest.raises(DataError) as caught:
+        init_recipe.write(tmp_path / "captions", tmp_path / "x.toml", force=False)
+    assert "COCO" not in str(caught.value)
+
+    for name, text in (("a", ""), ("b", "\n"), ("c", ""), ("d", "0 0.5 0.5 0.2 0.2\n")):  # the first three without objects
+        Image.new("RGB", (8, 8)).save(tmp_path / f"yolo/train/{name}.png")
+        (tmp_path / f"yolo/train/{name}.txt").write_text(text)
+    with pytest.raises(DataError, match="holds YOLO's text files beside the pictures") as caught:
+        init_recipe.write(tmp_path / "yolo", tmp_path / "x.toml", force=False)
+    assert caught.value.hints[-1].startswith("as a folder of classes: "), "the first problem is not lost"
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".tif"])

@@ -64,7 +64,7 @@ def write(
         seen = folder_look.look(folder, None if splits is None else _table_of(splits))
     except DataError as error:  # which speaks of the recipe that is not there yet
         if splits is None:
-            other_layouts.refuse(folder)
+            other_layouts.refuse(folder, classes=error)
         hints = (_SPLITS.sub(r"--splits '\1'", hint) for hint in error.hints)
         raise DataError(error.problem.replace("data.options.splits", "--splits"), *hints) from error
     if {name.lower() for name in seen.images.classes} == _MASKS:

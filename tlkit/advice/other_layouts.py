@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from pathlib import Path
 
 from tlkit.errors import DataError
+from tlkit.plugin import image_kinds
 
 _IMAGES = "images"
 _KINDS = (_IMAGES, "masks", "labels")
+_SPLITS = ("train", "training", "val", "valid", "validation", "test")
 _LOOKED = 1_000  # entries of a folder
-_PEEK = 1 << 16  # bytes of a JSON file
+_PEEK = 1 << 16  # bytes of a file
+_TEXTS = 3  # text files that are tried
 _VALUES = 5  # of a line of YOLO: class, x, y, width, height
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _CLASSES = 'classes = ["cat", "dog"]'
 
 
-def refuse(folder: Path) -> None:
+def refuse(folder: Path, *, classes: DataError | None = None) -> None:
     """Refuse a folder of pictures with masks or boxes, or one inside of such a folder.
+
+    Args:
+        folder: As the user names it.
+        classes: What is wrong with it as a folder of classes, which may be what matters; it becomes a hint.
 
     Raises:
         DataError: it is one.
     """
     whole = folder.resolve()
     above = [each for each in list(whole.parents)[:2] if whole.relative_to(each).parts[0].lower() in _KINDS]
-    for place in (folder, *above):
+    for place in (folder, *(above if not _has_classes(folder) else ())):
         problem = _problem(place)
         if problem is not None:
-            raise problem
+            raise DataError(
+                problem.problem, *problem.hints, f"as a folder of classes: {classes.problem}" if classes is not None else ""
+            ) from classes
+
+
+def _has_classes(folder: Path) -> bool:
+    """Return whether pictures lie in sub-folders that are no splits, or in sub-folders of splits."""
+    for name in _folders(folder):
+        places = [folder / name]
+        if name.lower().rstrip("0123456789") in _SPLITS:
+            places = [folder / name / each for each in _folders(folder / name)]
+        if any(_names(place, image_kinds.SUFFIXES) for place in places):
+            return True
+    return False
 
 
 def _problem(folder: Path) -> DataError | None:
@@ -82,25 +103,38 @@ def _kinds(folder: Path) -> set[str]:
     return {name.lower() for name in _folders(folder)}
 
 
-def _names(folder: Path, suffix: str) -> list[str]:
+def _names(folder: Path, suffix: str | tuple[str, ...]) -> list[str]:
     return sorted(entry.name for entry in _entries(folder) if entry.name.lower().endswith(suffix) and entry.is_file())
 
 
 def _is_yolo(folder: Path) -> bool:
-    """Return whether text files of YOLO lie beside their pictures: "class x y width height"."""
-    for name in _names(folder, ".txt")[:3]:
-        path = folder / name
-        if any(path.with_suffix(suffix).is_file() for suffix in _PICTURES):
-            try:
-                first = path.read_bytes()[:_PEEK].decode().split("\n")[0].split()
-                return len(first) == _VALUES and all(0 <= float(value) <= 1 for value in first[1:])
-            except (OSError, ValueError):
-                continue
+    """Return whether text files of YOLO lie beside their pictures: "class x y width height"; that of a picture without objects is empty."""
+    beside = (path for name in _names(folder, ".txt") if _has_picture(path := folder / name))
+    held = (text for path in beside if (text := _beginning(path).strip()))
+    for text in islice(held, _TEXTS):
+        try:
+            first = text.decode().split("\n")[0].split()
+            return len(first) == _VALUES and all(0 <= float(value) <= 1 for value in first[1:])
+        except ValueError:
+            continue
     return False
 
 
+def _has_picture(text: Path) -> bool:
+    return any(text.with_suffix(suffix).is_file() for suffix in _PICTURES)
+
+
+def _beginning(path: Path) -> bytes:
+    """Return the first bytes of a file; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_PEEK)
+    except OSError:
+        return b""
+
+
 def _is_coco(path: Path) -> bool:
-    """Return whether a JSON file begins or ends with keys of COCO's."""
+    """Return whether a JSON file begins or ends with keys of COCO's, and has boxes: captions have none."""
     try:
         with path.open("rb") as file:
             found = file.read(_PEEK)
@@ -108,4 +142,4 @@ def _is_coco(path: Path) -> bool:
             found += file.read(_PEEK)
     except OSError:
         return False
-    return b'"file_name"' in found or (b'"image_id"' in found and b'"bbox"' in found)
+    return b'"bbox"' in found and (b'"file_name"' in found or b'"image_id"' in found)
