@@ -16,6 +16,7 @@ from tlkit import api, testing
 from tlkit.errors import PluginError, RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.plugin import LoggedEnd, LoggedRun, Logger, registry
+from tlkit.record import run_list
 from tlkit_loggers import MlflowOptions, TensorBoardOptions
 
 FAILING = """
@@ -38,6 +39,23 @@ closed = Logger(open="failing_loggers:opens_nothing")
 half = Logger(open="failing_loggers:half_made")
 half_made = lambda run, options: object()
 absent = Logger(open="failing_loggers:Failing", needs="no_such_library", install="tlkit[absent]")
+"""
+
+APPENDING = """
+from tlkit.plugin import Logger
+
+class Appending:
+    def __init__(self, run, options):
+        self.path = run.folder / "log" / "lines"
+        self.path.parent.mkdir()
+    def epoch(self, values):
+        with self.path.open("a") as file:
+            file.write("epoch")
+    def end(self, end):
+        with self.path.open("a") as file:
+            file.write("end")
+
+appending = Logger(open="appending_loggers:Appending")
 """
 
 
@@ -110,6 +128,28 @@ def test_log_changes_no_digest_and_no_bit(quick: Path) -> None:
     assert (other / "metrics.csv").is_file()
     assert not (one / "metrics.csv").exists()
     assert not api.apply(quick, runs=quick.parent / "b").changed
+
+
+@pytest.mark.parametrize("name", ["appending", "tensorboard"])
+def test_what_a_logger_writes_at_the_end_damages_no_run(quick: Path, install: Callable[..., None], name: str) -> None:
+    if name == "tensorboard":
+        pytest.importorskip("tensorboard", reason="needs the extra tlkit[tensorboard]")
+    install("appending_loggers", APPENDING, "appending")
+    runs = quick.parent / "runs"
+    folder = api.apply(quick, runs=runs, log=name).folder
+    (path,) = folder.glob("main-*/result.json")
+    run = path.parent
+    logged = [each for each in run.rglob("*") if each.is_file() and each.relative_to(run).parts[0] in ("log", "tensorboard")]
+    told, record = Told(), json.loads(path.read_text())
+    as_earlier = {
+        each.relative_to(run).as_posix(): {"bytes": 5, "sha256": "0"} for each in logged
+    }  # without what the end added
+    assert logged
+    for files in (record["files"], record["files"] | as_earlier):
+        path.write_text(json.dumps(record | {"files": files}))
+        assert not api.apply(quick, runs=runs, log=name, verify=True, observer=told).changed
+        assert [each.error for each in run_list.below(runs)] == [""]
+    assert not [note for note in told.notes if "made again" in note or "damaged" in note]
 
 
 def test_continued_run_has_the_epochs_of_before(quick: Path) -> None:

@@ -37,7 +37,6 @@ from tlkit.record import epoch_lines, long_lists, run_files, run_folder
 from tlkit.record.run_folder import Parameters, RunResult
 
 State = Literal["new", "compiled", "changed"]
-_OPTIMIZER = "optimizer.safetensors"  # beside the files of a run, where the optimizer has a state
 # Tables of a recipe that freeze and compile fill.
 LEARNING = frozenset({"freeze", "lr_groups", "optimizer", "schedule", "loss", "precision"})
 
@@ -118,7 +117,7 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.replace(folder / run_folder.WEIGHTS, weights.to_bytes(tensors, {"classes": json.dumps(list(classes))}))
-        others = {run_folder.SOLVED: solved, _OPTIMIZER: optimizer, run_folder.SPLIT: positions}
+        others = {run_folder.SOLVED: solved, run_folder.OPTIMIZER: optimizer, run_folder.SPLIT: positions}
         for path, content in ((folder / name, content) for name, content in others.items()):
             if content is None:  # of an earlier save
                 path.unlink(missing_ok=True)
@@ -158,8 +157,8 @@ def standing(folder: Path, arm: Arm) -> Standing:
         known = TypeAdapter(_Known).validate_python(found)
     except ValidationError as error:
         raise RunFolderError(f"{folder / run_folder.RESOLVED}: is damaged: its table [model] cannot be used.") from error
-    run_files.check(folder, (_OPTIMIZER,))
-    path = folder / _OPTIMIZER
+    run_files.check(folder, (run_folder.OPTIMIZER,))
+    path = folder / run_folder.OPTIMIZER
     return Standing(known.state, tensor_files.read(path).tensors if path.is_file() else {}, known.epochs)
 
 

@@ -1,4 +1,7 @@
-"""Check the files of a run against the sizes and hashes that its result.json holds. Imports no torch."""
+"""Check the files of a run against the sizes and hashes that its result.json holds. Imports no torch.
+
+The rule: a run's own files are known by name. Others in its folder are not checked: loggers go on writing theirs after the run's end.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,20 @@ from pathlib import Path
 
 from tlkit import file_digests
 from tlkit.errors import RunFolderError
-from tlkit.record import run_folder
+from tlkit.record import predictions, report_data, run_folder
 from tlkit.record.run_folder import FileRecord, RunResult
 
 _MISSING = "is missing"
+_OWN = frozenset({
+    run_folder.RECIPE, run_folder.RESOLVED, run_folder.PLAN, run_folder.SPLIT, run_folder.METRICS, run_folder.WEIGHTS,
+    run_folder.SOLVED, run_folder.EVALUATION, run_folder.OPTIMIZER, predictions.FILE, report_data.FILE,
+})  # fmt: skip
 
 
 def record(folder: Path) -> dict[str, FileRecord]:
-    """Return size and sha256 of every file of a run, its checkpoint too, by the path in its folder; result.json is left out."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    paths = [path for path in paths if path != folder / run_folder.RESULT]
+    """Return size and sha256 of a run's own files, its checkpoint too, by the path in its folder; result.json is left out."""
+    paths = sorted([*(folder / name for name in _OWN), *(folder / run_folder.CHECKPOINT).rglob("*")])
+    paths = [path for path in paths if path.is_file() and not path.name.startswith(".")]
     hashes = file_digests.digests(paths, again=True)
     return {
         path.relative_to(folder).as_posix(): FileRecord(bytes=path.stat().st_size, sha256=digest.hex())
@@ -32,11 +39,11 @@ def damaged(
     Args:
         folder: The run's folder.
         result: Its result; one without sizes and hashes finds nothing wrong.
-        names: Look only at these files; by default at all but the checkpoint, which a finished run no longer needs.
+        names: Look only at these files; by default at its own but the checkpoint, which a finished run no longer needs.
         hashes: Compare hashes, not only sizes.
         again: Hash every file, whatever is remembered of it.
     """
-    wanted = [name for name in result.files if not name.startswith(f"{run_folder.CHECKPOINT}/")] if names is None else names
+    wanted = [name for name in result.files if name in _OWN] if names is None else names  # earlier versions recorded others too
     found = {}
     for name in wanted:
         known, path = result.files.get(name), folder / name

@@ -30,6 +30,7 @@ PLAN, SPLIT, METRICS = "plan.json", "split.json", "metrics.jsonl"
 CURVES, REPORT = "curves.svg", "report.html"  # in a recipe's folder
 EVALUATION, SOLVED = "evaluation.json", "head.skops"
 CHECKPOINT = "checkpoint"
+OPTIMIZER = "optimizer.safetensors"  # of a saved model, where its optimizer has a state
 _SEAL = "# sha256 of the lines below: "  # begins resolved.toml
 BEST = "best-{epoch}.safetensors"  # in the checkpoint's folder
 STATE = "state-{epochs}.safetensors"  # after so many epochs, and
