@@ -352,6 +352,42 @@ def test_either_signal_stops_a_command_with_the_same_words(
     assert (code, out, err.strip()) == (128 + number, "", f"stopped by {number.name}.")
 
 
+def test_second_sigterm_ends_the_process_whatever_computes() -> None:
+    code = """
+import os, signal, sys
+from tlkit.cli import app, maintain
+from tlkit.run.signals import watching
+
+def ignored():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        pass
+
+def outside():
+    ignored()
+    ignored()
+
+def within():
+    with watching():
+        outside()
+
+def after():
+    with watching():
+        ignored()
+    ignored()
+
+sys.argv = ["tlkit", "--version"]
+for maintain.versions in (outside, within, after):
+    child = os.fork()
+    if not child:
+        app.main()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), end=" ", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == ([str(-signal.SIGTERM)] * 3, "")
+
+
 @pytest.mark.parametrize("verb", ["inspect", "advise"])
 def test_neither_folder_nor_recipe_is_told_as_such(run: Cli, verb: str) -> None:
     code, _, text = run(verb, "photos")

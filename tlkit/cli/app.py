@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -19,6 +18,7 @@ from typer.core import TyperGroup
 from tlkit import machine
 from tlkit.cli import advise, bench, console, embed, evaluate, look, maintain, predict, rates, runs, shard, train, use
 from tlkit.errors import Interrupted, SaidElsewhere, TlkitError, command_line
+from tlkit.run.signals import Terminated
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
 _NO_MEMORY = "memory ran out; end other programs, or take fewer or smaller images at a time. Runs go on from what they saved."
@@ -88,18 +88,12 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line; a message and an exit code instead of a traceback. SIGTERM stops as Ctrl-C does; a second one at once."""
-    before, came = signal.getsignal(signal.SIGTERM), list[int]()
-
-    def stop(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        signal.signal(number, before)
-        raise KeyboardInterrupt
-
+    before, stop = signal.getsignal(signal.SIGTERM), Terminated()
     if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
-        _run(came)
+        _run(stop.came)
     signal.signal(signal.SIGTERM, stop)
     try:
-        _run(came)
+        _run(stop.came)
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGUSR1 as questions that are asked between two batches, so that what is saved is whole."""
+"""SIGINT, SIGTERM and SIGUSR1 as questions that are asked between two batches, so that what is saved is whole. Imports no torch."""
 
 from __future__ import annotations
 
@@ -34,6 +34,23 @@ class Watch:
             )
 
 
+class Terminated:
+    """A handler of SIGTERM that stops a program as Ctrl-C does; a second one ends the process, as without us.
+
+    Attributes:
+        came: SIGTERM, once it came.
+    """
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        """Handle the first signal."""
+        self.came.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+
 @contextmanager
 def watching() -> Iterator[Watch]:
     """Catch SIGINT, SIGTERM and SIGUSR1; a second one of the first two stops at once, as without us. Only in the main thread."""
@@ -42,10 +59,11 @@ def watching() -> Iterator[Watch]:
         yield watch
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    second = {number: signal.SIG_DFL if isinstance(each, Terminated) else each for number, each in before.items()}
 
     def remember(number: int, _: FrameType | None) -> None:
         watch.signum = number
-        for each, handler in before.items():
+        for each, handler in second.items():
             signal.signal(each, handler)
 
     def ask(_: int, __: FrameType | None) -> None:
@@ -59,5 +77,5 @@ def watching() -> Iterator[Watch]:
     try:
         yield watch
     finally:
-        for number, handler in (before | saving).items():
+        for number, handler in ((before if watch.signum is None else second) | saving).items():
             signal.signal(number, handler)
