@@ -31,6 +31,7 @@ from tlkit.reports.page import (
     arm_charts,
     comparison,
     evaluation,
+    frame,
     kernel_grids,
     over_fitting,
     page,
@@ -167,6 +168,29 @@ def test_masks_of_two_classes_have_curves_and_a_table_of_dice(arms: list[ShownAr
     assert iou.title == "IoU"
     for chart in (roc, precision, dice):
         assert graphs.Figure(data=chart.data, layout=chart.record()["layout"]).data
+
+
+def test_arm_without_the_metric_has_no_point_and_no_chart_has_nan(arms: list[ShownArm]) -> None:
+    """JSON.parse of a browser refuses NaN, so that one would keep all charts of the page from being drawn."""
+
+    def of_boxes(arm: ShownArm, more: dict[str, float]) -> ShownArm:
+        test = {"loss": 0.2, "accuracy": 1.0, "map50": 0.5, **more}
+        return ShownArm(
+            arm.name, [dataclasses.replace(run, result=run.result.model_copy(update={"test": test})) for run in arm.runs]
+        )
+
+    first, second = arms[:2]
+    third = dataclasses.replace(first, name="third")
+    boxes = [of_boxes(first, {"map": 0.25}), of_boxes(second, {}), of_boxes(third, {"map": 0.5})]
+    chart = arm_charts.tradeoff(boxes)
+    assert chart is not None
+    assert [(trace["name"], trace["y"]) for trace in chart.data] == [(first.name, [0.25]), ("third", [0.5])]
+    assert {len(values) for values in chart.axes.values()} == {2}
+    assert "nan" not in chart.alt
+    assert arm_charts.tradeoff(boxes[:2]) is None, "one point has nothing to be compared with"
+    text = frame._json([{"y": [float("nan"), 1, np.float32("inf"), 0.5], "text": "<b> NaN"}])
+    assert json.loads(text, parse_constant=pytest.fail) == [{"y": [None, 1, None, 0.5], "text": "<b> NaN"}]
+    assert "<" not in text
 
 
 def test_table_has_the_mean_and_interval_over_seeds(applied: Path, arms: list[ShownArm]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics as numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -141,8 +140,14 @@ def rates(arms: Sequence[ShownArm]) -> Chart | None:
 
 
 def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
-    """Draw accuracy, or what else the task is judged by, over parameters, seconds an epoch and seconds in all."""
-    if len(arms) < 2:
+    """Draw accuracy, or what else the task is judged by, over parameters, seconds an epoch and seconds in all.
+
+    An arm whose images do not define the metric has no point; None where fewer than two arms have one.
+    """
+    by = comparison.judged_by(arms)
+    known = {arm.name: [run.scores[by] for run in arm.runs if by in run.scores] for arm in arms}
+    means = {name: numbers.fmean(values) for name, values in known.items() if values}
+    if len(means) < 2:
         return None
     axes: dict[str, list[list[float]]] = {
         "parameters": [],
@@ -151,8 +156,9 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
         "seconds in all": [],
     }
     data: list[dict[str, Any]] = []
-    by = comparison.judged_by(arms)
     for place, arm in enumerate(arms):
+        if arm.name not in means:
+            continue
         result = arm.first.result
         times = [line["seconds"] for run in arm.runs for line in run.metrics] or [0.0]
         whole = numbers.fmean(run.result.seconds for run in arm.runs)
@@ -162,7 +168,7 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
         data.append(
             {
                 "x": axes["parameters"][-1],
-                "y": [rounded(numbers.fmean(run.scores.get(by, math.nan) for run in arm.runs))],
+                "y": [rounded(means[arm.name])],
                 "type": "scatter",
                 "mode": "markers+text",
                 "text": [arm.name],
@@ -176,7 +182,7 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
             del axes[name]
     for each, x in zip(data, next(iter(axes.values())), strict=True):
         each["x"] = x
-    alt = "; ".join(f"{arm.name} {selection.value({by: each['y'][0]}, by)}" for arm, each in zip(arms, data, strict=True))
+    alt = "; ".join(f"{each['name']} {selection.value({by: each['y'][0]}, by)}" for each in data)
     layout = {
         "xaxis": {"title": {"text": next(iter(axes))}},
         "yaxis": {"title": {"text": f"{arms[0].first.split} {tasks.metric_label(by)}"}, **_scale(by, data)},

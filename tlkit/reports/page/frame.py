@@ -66,5 +66,14 @@ def _environment() -> Environment:
 
 
 def _json(record: object) -> str:
-    """Return JSON that can stand in a script element."""
-    return json.dumps(record, separators=(",", ":"), default=float).replace("<", "\\u003c")
+    """Return JSON that can stand in a script element; null for what is no number, which a browser's JSON does not have."""
+    try:
+        text = json.dumps(record, separators=(",", ":"), default=float, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(record), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def _finite(record: object) -> object:
+    """Return what JSON says of a record, with None in the place of NaN and of what is infinite."""
+    return json.loads(json.dumps(record, default=float), parse_constant=lambda _: None)
