@@ -1,5 +1,6 @@
 """What is seen of a run in a terminal: rows with headers, and a bar, none wider than 80 characters."""
 
+import dataclasses
 import io
 import re
 from typing import Literal
@@ -219,6 +220,24 @@ def test_rows_show_the_metric_that_the_run_is_judged_by() -> None:
     assert observer._best == " best 0.039", "in the bar"
 
 
+def test_images_without_the_costly_metric_show_another_with_its_name() -> None:
+    """AUROC is computed after each epoch only of validation images, and where it chooses the best: not of test images."""
+    cheap = {"loss": 1.5, "accuracy": 0.9, "exact_match": 0.25, "f1": 0.3}
+    batches = {"loss": 2.5, "accuracy": 0.9}
+    one = Epoch(1, 1, batches, cheap | {"auroc": 0.7}, cheap, 5.0, 9.0, {}, best=True)
+    output = io.StringIO()
+    with TerminalObserver(Console(file=output, width=80)) as observer:
+        observer.judged_by("auroc")
+        observer.begin("main, seed 0", epochs=2, done=0, steps=3, evaluations=1, images=8)
+        observer.epoch(one)
+        observer.epoch(dataclasses.replace(one, epoch=2, validation=cheap))
+    assert output.getvalue().splitlines()[2:] == [
+        "  1/2      (2.500)           0.700 (1.500)     F1 0.300 (1.500)  5.0  best",
+        "  2/2      (2.500)           F1 0.300 (1.500)  F1 0.300 (1.500)  5.0  best",
+    ]
+    assert observer._best == " best F1 0.300", "in the bar"
+
+
 def test_run_without_an_epoch_left_has_no_heading_until_there_is_a_row() -> None:
     output = io.StringIO()
     with TerminalObserver(Console(file=output, width=80)) as observer:
@@ -239,3 +258,7 @@ def test_table_of_a_fit_shows_the_metric_of_its_task() -> None:
     shown = tables.epochs([Epoch(1, 1, {"loss": 2.5, "accuracy": 0.9}, scores, None, 5.0, 9.0, {}, best=True)])
     assert [column.header for column in shown.columns] == ["epoch", "loss", "val loss", "val Dice", "seconds", ""]
     assert [next(iter(column.cells)) for column in shown.columns] == ["1", "2.500", "1.500", "0.500", "5.0", "best"]
+    labels = {"loss": 1.5, "accuracy": 0.9, "exact_match": 0.25, "f1": 0.3}
+    for found, head, cell in ((labels, "val F1", "0.300"), (labels | {"auroc": 0.7}, "val AUROC", "0.700")):
+        table = tables.epochs([Epoch(1, 1, {"loss": 2.5, "accuracy": 0.9}, found, None, 5.0, 9.0, {}, best=True)])
+        assert (table.columns[3].header, *table.columns[3].cells) == (head, cell), "what its epochs have"

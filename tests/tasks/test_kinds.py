@@ -77,6 +77,8 @@ def test_every_function_of_a_task_says_what_it_does(name: str) -> None:
         ("binary", "f1", "accuracy"),
         ("multi_label", "auroc", "auroc"),
         ("multi_label", "f1", "f1"),
+        ("multi_label", "loss", "f1"),
+        ("multi_label", "accuracy", "f1"),
         ("segmentation", "loss", "dice"),
         ("point_detection", "accuracy", "map"),
     ],

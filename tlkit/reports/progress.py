@@ -162,7 +162,7 @@ class TerminalObserver(Observer):
         best = "  best" if epoch.best and epoch.validation is not None else ""
         self.note(f"  {f'{epoch.epoch}/{self._epochs}':<{_NARROW}}{scores}{epoch.seconds:.1f}{best}")
         if best and epoch.validation is not None:
-            score = selection.value(epoch.validation, self._metric)
+            score = _score(epoch.validation, self._metric)
             self._best = f" best {score}" if score else ""
         self._left.end_epoch(time.perf_counter())
 
@@ -181,6 +181,12 @@ class TerminalObserver(Observer):
 
 
 def _metrics(metrics: Metrics, by: str) -> str:
-    """The metric, where it is known of these images, and the loss."""
+    """The metric, or another of these images, and the loss."""
     loss = metrics["loss"]
-    return f"{selection.value(metrics, by)} ({f'{loss:.3f}' if loss < 1000 else f'{loss:.3g}'})".lstrip()
+    return f"{_score(metrics, by)} ({f'{loss:.3f}' if loss < 1000 else f'{loss:.3g}'})".lstrip()
+
+
+def _score(metrics: Metrics, by: str) -> str:
+    """The metric's value; where these images do not have it, another with its name; "" of training batches, which have accuracy alone."""
+    known = tasks.shown_by(metrics, by)
+    return selection.value(metrics, known) if known in ("", by) else selection.shown(metrics, known)

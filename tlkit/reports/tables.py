@@ -20,9 +20,8 @@ from tlkit.store.cache import Listed
 def epochs(shown: Sequence[Epoch]) -> Table:
     """Return a training run's epochs: loss and accuracy, or the metric of their task, on training and validation images, and which is the best."""
     table = plain_table.of()
-    by = next(
-        (found for epoch in shown if (found := tasks.headline(epoch.validation or {})) != selection.USUAL), selection.USUAL
-    )
+    known = {name: value for epoch in shown for name, value in (epoch.validation or {}).items()}
+    by = tasks.shown_by(known, tasks.headline(known)) or selection.USUAL
     label, trained = tasks.metric_label(by), by == selection.USUAL  # of training batches there is accuracy alone
     for name in ("epoch", "loss", *([label] if trained else []), "val loss", f"val {label}", "seconds", ""):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)

@@ -4,7 +4,7 @@ Nothing outside this package asks which task it is: a head names its task, and `
 inside functions only.
 """
 
-from tlkit.tasks.kinds import KINDS, USUAL, get, headline, metric_label, metric_labels, note, understanding
+from tlkit.tasks.kinds import KINDS, USUAL, get, headline, metric_label, metric_labels, note, shown_by, understanding
 from tlkit.tasks.task import Metric, Predictions, Sampled, Shown, Targets, Task
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "metric_label",
     "metric_labels",
     "note",
+    "shown_by",
     "understanding",
 ]

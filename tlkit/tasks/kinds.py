@@ -44,6 +44,21 @@ def headline(scores: Mapping[str, float]) -> str:
     return USUAL if task is None else task.select_by
 
 
+def shown_by(scores: Mapping[str, float], by: str) -> str:
+    """Return the metric of its epochs that images are shown by: this one, where they do not have it one that is computed after each.
+
+    Args:
+        scores: Of evaluated images, or of training batches, which have accuracy alone.
+        by: A metric: see `Task.judged_by`.
+
+    Returns:
+        "" where they have neither.
+    """
+    task = _judged(scores)
+    names = (by,) if task is None else (by, task.judged_by("loss"))
+    return next((name for name in names if name in scores), "")
+
+
 def note(scores: Mapping[str, float]) -> str:
     """Return what a reader should know of how scores were computed: see `Task.note`."""
     task = _judged(scores)

@@ -209,8 +209,8 @@ MULTI_LABEL = Task(
     details=details,
     costly={"auroc": auroc},
     metrics={
-        "exact_match": Metric("exact match", percent=True),
         "f1": Metric("F1"),
+        "exact_match": Metric("exact match", percent=True),
         "auroc": Metric("AUROC"),
     },
     # Where each class is rare, an accuracy per class is high for a network that answers "none".

@@ -230,7 +230,7 @@ class Task:
         details: (predictions, class names) -> what evaluation.json says of every class.
         together: (predictions by split) -> what it says of a split besides, where one split decides for the others.
         reduction: What evaluation keeps of images; None: their logits and targets.
-        metrics: How each of `scores` and `costly` is shown.
+        metrics: How each of `scores` and `costly` is shown, the most telling of each first.
         select_by: The metric that decides which epoch is the best, where a recipe names none: "accuracy", "loss" or one of `metrics`.
         note: (scores) -> what a reader should know of how they were computed; "" for nothing.
         ranked: (probabilities of one image (classes, ...), class names) -> what `predict` shows of it: names with numbers 0 to 1,
@@ -279,8 +279,14 @@ class Task:
         return ("accuracy", "loss", *self.metrics)
 
     def judged_by(self, chosen: str) -> str:
-        """Return the metric that each epoch is shown by, where this one chooses the best: accuracy of a task that is judged by it."""
-        return self.select_by if self.select_by == "accuracy" or chosen not in self.metrics else chosen
+        """Return the metric that each epoch is shown by, where this one chooses the best.
+
+        It is accuracy of a task that is judged by it. A costly metric that does not choose is not computed after each epoch: in its
+        place is the first of the others.
+        """
+        if self.select_by == "accuracy" or chosen in self.metrics:
+            return self.select_by if self.select_by == "accuracy" else chosen
+        return next((name for name in (self.select_by, *self.metrics) if name not in self.costly), "accuracy")
 
 
 def same_outputs(classes: int) -> int:
