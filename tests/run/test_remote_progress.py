@@ -11,19 +11,30 @@ from tlkit.run.remote_progress import RemoteProgress
 
 
 @pytest.mark.parametrize(
-    ("held_out", "shown"),
+    ("by", "held_out", "shown"),
     [
-        ({"validation": {"loss": 1.5, "accuracy": 0.9}}, {"validation loss": 1.5, "validation accuracy": 0.9}),
-        ({"validation": {"loss": 1.5, "accuracy": 1.0, "map": 0.04}}, {"validation loss": 1.5, "validation mAP": 0.04}),
-        ({"test": {"loss": 1.5, "accuracy": 1.0, "map": 0.04}}, {"train loss": 2.5}),
+        ("accuracy", {"validation": {"loss": 1.5, "accuracy": 0.9}}, {"validation loss": 1.5, "validation accuracy": 0.9}),
+        ("accuracy", {}, {"train loss": 2.5, "train accuracy": 0.9}),
+        ("map", {"validation": {"loss": 1.5, "accuracy": 1.0, "map": 0.04}}, {"validation loss": 1.5, "validation mAP": 0.04}),
+        (
+            "iou",
+            {"validation": {"loss": 1.5, "accuracy": 0.9, "dice": 0.5, "iou": 0.4}},
+            {"validation loss": 1.5, "validation IoU": 0.4},
+        ),
+        (
+            "auroc",
+            {"validation": {"loss": 1.5, "accuracy": 0.9, "exact_match": 0.2, "f1": 0.3}},
+            {"validation loss": 1.5, "validation F1": 0.3},
+        ),
+        ("map", {"test": {"loss": 1.5, "accuracy": 1.0, "map": 0.04}}, {"train loss": 2.5}),
     ],
 )
-def test_a_saved_epoch_is_told_with_the_metric_that_the_task_is_judged_by(
-    tmp_path: Path, held_out: dict[str, Any], shown: dict[str, float]
+def test_a_saved_epoch_is_told_with_the_metric_that_its_run_is_shown_by_here(
+    tmp_path: Path, by: str, held_out: dict[str, Any], shown: dict[str, float]
 ) -> None:
     told: list[Elsewhere] = []
     progress = RemoteProgress(told.append)
-    progress.add("main, seed 0", tmp_path, epochs=3)
+    progress.add("main, seed 0", tmp_path, epochs=3, by=by)
     line = {
         "epoch": 1, "phase": 1, "train": {"loss": 2.5, "accuracy": 0.9}, "validation": None, "test": None, "seconds": 1.0,
         "images_per_second": 9.0, "lr": {"head": 0.1}, "best": True,

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import tlkit
-from tlkit import files
+from tlkit import files, tasks
 from tlkit.errors import DataError, NotCarriedOut, RunFailed, RunLocked, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import plan_json
@@ -98,7 +98,8 @@ class Elsewhere:
             work = {name: work_of(name, self._sent(each, mark, device)) for name, each in waiting.items()}
             progress = RemoteProgress(self.observer.elsewhere)
             for name, each in waiting.items():
-                progress.add(name, each.job.folder, epochs=each.plan.epochs)
+                by = tasks.get(each.plan.task).judged_by(each.plan.select_by)
+                progress.add(name, each.job.folder, epochs=each.plan.epochs, by=by)
 
             def look() -> None:
                 watch()

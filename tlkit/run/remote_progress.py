@@ -27,9 +27,10 @@ class RemoteProgress:
     _watched: dict[str, _Watched] = field(default_factory=dict)
     _last: float = 0.0
 
-    def add(self, label: str, folder: Path, *, epochs: int) -> None:
-        """Watch a run, which waits to be carried out."""
-        self._watched[label] = _Watched(label, folder, epochs, len(epoch_lines.read(folder)), _size(folder), _changed(folder))
+    def add(self, label: str, folder: Path, *, epochs: int, by: str) -> None:
+        """Watch a run, which waits to be carried out; `by` is the metric that its epochs are shown by, as `Task.judged_by` gives it."""
+        known = len(epoch_lines.read(folder))
+        self._watched[label] = _Watched(label, folder, epochs, by, known, _size(folder), _changed(folder))
         self.tell(self._watched[label].told())
 
     def look(self) -> None:
@@ -57,6 +58,7 @@ class _Watched:
     label: str
     folder: Path
     epochs: int
+    by: str  # the metric that its epochs are shown by
     known: int  # epochs
     size: int  # of metrics.jsonl
     changed: int  # when result.json was written
@@ -75,8 +77,8 @@ class _Watched:
         for line in epoch_lines.read(self.folder)[self.known :]:
             self.known += 1
             part = "validation" if line["validation"] else "train"
-            by = tasks.headline({**(line["test"] or {}), **(line["validation"] or {})})
-            shown = {name: line[part][name] for name in ("loss", by) if name in line[part]}
+            names = ("loss", tasks.shown_by(line[part], self.by))
+            shown = {name: line[part][name] for name in names if name}
             found.append(self.told({f"{part} {tasks.metric_label(name)}": value for name, value in shown.items()}))
         return found
 
