@@ -178,6 +178,29 @@ def test_nothing_of_two_seeds_with_a_baseline_and_an_ensemble_is_cut_in_a_narrow
     assert not any("…" in line for line in printed(summary, 40))
 
 
+def test_ensemble_is_compared_with_its_members_by_the_metric_of_the_table() -> None:
+    def tested(auroc: float) -> dict[str, float]:
+        return {"accuracy": 0.99, "f1": 0.5, "exact_match": 0.5, "auroc": auroc, "loss": 0.4}
+
+    runs = {str(seed): {**trained(0.9, 0.9, seed), "folder": f"a-s{seed}", "test": tested(0.7 + seed / 5)} for seed in (0, 1)}
+    ensemble = {
+        "name": "a", "average": "probabilities", "of": "seeds", "test": {name: mean_of(value) for name, value in tested(0.85).items()},
+        "validation": None, "member_accuracy": 0.98,
+        "runs": [{"seed": None, "fold": None, "members": ["a-s0", "a-s1"], "why_none": "", "test": tested(0.85), "validation": None}],
+    }  # fmt: skip
+    arm = {
+        "seeds": runs,
+        "train": {},
+        "test": {name: mean_of(value) for name, value in tested(0.8).items()},
+        "gap": mean_of(0.0),
+    }
+    summary: dict[str, Any] = {"recipe": "r", "arms": {"a": arm}, "ensembles": [ensemble]}
+    said = [line.rstrip() for line in printed(summary) if line.startswith("ensemble")]
+    assert said == ["ensemble   a (mean of seeds): AUROC 0.850, its members 0.800 on average (+0.050)"]
+    del runs["1"]["test"]["auroc"]  # its images do not define it
+    assert not [line for line in printed(summary) if line.startswith("ensemble")]
+
+
 def test_train_accuracy_in_result_json_is_that_of_the_best_epoch(toy_recipe: Path) -> None:
     summary = dict(api.apply(toy_recipe, ["seeds=[0, 1, 2]"], runs=toy_recipe.parent / "runs", offline=True).result)
     (arm,) = summary["arms"].values()

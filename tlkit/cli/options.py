@@ -42,9 +42,7 @@ def _no_address(path: Path) -> Path:
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a TOML file.")]
 RunArgument = Annotated[
     Path,
-    typer.Argument(
-        metavar="RUN", help="A run's folder, or a recipe's folder or name: then its best run by validation accuracy."
-    ),
+    typer.Argument(metavar="RUN", help="A run's folder, or a recipe's folder or name: then its best run by validation."),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -56,7 +56,8 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
             score = _interval(test.get(main), _values(also, main), percent=selection.percent(main))
             notes[f"also test  {arm}, {name}: {tasks.metric_label(main)} {score}, {_more(test, also, main)}"] = ""
     notes |= dict.fromkeys(domain_rows.notes(dict(ranked)), "")
-    notes |= dict.fromkeys((line for each in combined for line in ensemble_rows.notes(each)), "")
+    of_members = {run.get("folder", ""): run["test"] for run in every}
+    notes |= dict.fromkeys((line for each in combined for line in ensemble_rows.notes(each, main, of_members)), "")
     baseline = summary.get("baseline", "")
     known = run_folder.runs_of(summary["arms"][baseline]) if baseline in summary["arms"] else []
     if baseline and not any(run["status"] == "finished" for run in known):

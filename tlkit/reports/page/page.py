@@ -116,6 +116,7 @@ def render(
         *_there(*(each.chart for each in apart)),
         *spent,
     ]
+    of_members = {run.folder.name: run.result.test for arm in arms for run in arm.runs}
     values = {
         "title": title or ", ".join(names),
         "sentence": comparison.sentence(arms, baseline),
@@ -127,7 +128,11 @@ def render(
         "warnings": [*_warnings(arms), *(line for each in shown_data for line in each.warnings)],
         "columns": comparison.columns(arms, baseline),
         "rows": comparison.rows(arms, baseline, ensembles),
-        "ensembles": [line.removeprefix("ensemble").strip() for each in ensembles for line in ensemble_rows.notes(each)],
+        "ensembles": [
+            line.removeprefix("ensemble").strip()
+            for each in ensembles
+            for line in ensemble_rows.notes(each, comparison.judged_by(arms), of_members)
+        ],
         "differences": comparison.differences(arms, baseline),
         "targets": sorted({arm.first.target for arm in arms if arm.first.target}),
         "learned": learned,
