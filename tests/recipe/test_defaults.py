@@ -170,6 +170,28 @@ def test_digest_is_of_the_version_the_differences_and_the_content() -> None:
         assert digest_of(made, {"weights": "2", "data": "1"}, folds=folds) == hashlib.sha256(text.encode()).hexdigest()
 
 
+@pytest.mark.parametrize(
+    ("options", "folds", "more"),
+    [
+        ({"test_file": "t.csv"}, 5, '"divided":"train",'),
+        ({"validation_file": "v.csv"}, 5, '"divided":"train",'),
+        ({"split": "part", "test_file": "t.csv"}, 5, ""),
+        ({"file": "t.csv"}, 5, ""),
+        ({"test_file": "t.csv"}, None, ""),
+    ],
+)
+def test_folds_of_a_csv_with_a_table_of_test_images_are_not_those_that_tested_them(
+    options: dict[str, str], folds: int | None, more: str
+) -> None:
+    tables = {**BARE, "data": {"name": "csv", "options": options}}
+    made = parsing.build({"format": 1, "name": "x", **tables}, where="r").arms["main"]
+    held = json.dumps(options, sort_keys=True, separators=(",", ":"))
+    arm = f'"arm":{{"backbone":{{"name":"toy","weights":"none"}},"data":{{"name":"csv","options":{held}}}}}'
+    counted = "" if folds is None else f'"folds":{folds},'
+    text = f'{{{arm},"content":{{}},{more}{counted}"version":2}}'
+    assert digest_of(made, {}, folds=folds) == hashlib.sha256(text.encode()).hexdigest()
+
+
 SAME = [
     ("", 'precision="auto"'),
     ("", 'head.kind="linear"'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from tlkit.recipe import defaults
 from tlkit.recipe.recipe import Arm
@@ -30,4 +31,14 @@ def digest_of(arm: Arm, content: Mapping[str, str], *, folds: int | None = None)
     whole: dict[str, object] = {"version": defaults.VERSION, "arm": changes, "content": dict(content)}
     if folds is not None:  # the digest of a recipe without cross-validation stays as it is
         whole["folds"] = folds
+        if _has_own_tables(tables["data"]):  # folds that were trained when these were divided too are of other images
+            whole["divided"] = "train"
     return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _has_own_tables(data: Mapping[str, Any]) -> bool:
+    """Return whether tables alone say which images of a CSV data set are validation and test images."""
+    options = data["options"]
+    if data["name"] != "csv" or options.get("split"):
+        return False
+    return bool(options.get("test_file") or options.get("validation_file"))
