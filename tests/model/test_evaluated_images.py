@@ -9,6 +9,7 @@ from PIL import Image
 from toy_model import compiled, labels, model, pixels
 
 import tlkit
+from tlkit.record import trained_data
 from tlkit.run import evaluation
 from tlkit.run.loading import load
 from tlkit.sources.places import Places
@@ -82,6 +83,39 @@ def test_training_images_are_never_evaluated_without_a_word(tmp_path: Path, caps
     assert "was trained on images of this data set" in notes[0], "by an earlier fit"
 
 
+def test_what_one_fit_held_out_another_may_have_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each fit counts after save and load; also where the folder that was loaded has been replaced since."""
+    folder = _folder(tmp_path / "images", every=range(16))
+    fit: dict[str, Any] = {"batch_size": 16, "epochs": 1, "verbose": 0}
+    made = compiled(classes=NAMES)
+    made.fit(folder, options={"test_fraction": 0.0}, **fit)
+    made.save("saved")
+    again = tlkit.load("saved", device="cpu")
+    model(classes=NAMES).save("saved")
+    again.fit(folder, **fit)
+    again.save("again")
+    last = tlkit.load("again", device="cpu")
+    last.evaluate(folder)
+    assert f"evaluating 16 images, all of {folder}, of which the model was trained on images" in capsys.readouterr().err
+    last.save("once more")
+    assert len(trained_data.of_run(Path("once more"))) == 2, "each once"
+
+
+def test_own_test_images_may_have_been_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where all images were divided anew: of the model, of a saved one, and by the command."""
+    tested = _folder(tmp_path / "tested", train=range(12), test=range(12, 16))
+    made = compiled(classes=NAMES)
+    made.fit(tested, split={"fractions": [0.8, 0.2, 0.0]}, batch_size=16, epochs=1, verbose=0)
+    made.save("saved")
+    for each in (made, tlkit.load("saved", device="cpu")):
+        each.evaluate(tested)
+    line = f"evaluating 4 images, the test part of {tested}, of which the model was trained on images: the metrics do not tell"
+    assert capsys.readouterr().err.count(line) == 2
+    found, notes = _command("saved", tested)
+    assert (found.images, len(notes)) == (4, 1)
+    assert "was trained on images of this data set" in notes[0]
+
+
 def test_fit_says_which_images_it_holds_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With images to validate on, a folder without test images is trained on whole, and the saved recipe says so."""
     folder = _folder(tmp_path / "images", every=range(40))
@@ -100,3 +134,7 @@ def test_fit_says_which_images_it_holds_out(tmp_path: Path, capsys: pytest.Captu
     tested = _folder(tmp_path / "tested", train=range(24), test=range(24, 40))
     made.fit(tested, validation_data=(X[:8], Y[:8]), **fit)
     assert "images: train 24, validation 8, test 16\n" in capsys.readouterr().err
+    made.save("saved")
+    made.evaluate(tested)
+    assert f"evaluating 16 images, the test part of {tested}\n" in capsys.readouterr().err, "none of them was trained on"
+    assert _command("saved", tested)[1] == []

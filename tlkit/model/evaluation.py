@@ -26,8 +26,11 @@ from tlkit.plans import band_values, dataset_images
 from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import Images, Split
 from tlkit.recipe import naming
+from tlkit.record.trained_data import ANEW
 from tlkit.run import evaluation as run_evaluation
 from tlkit.tasks import averaging, scoring
+
+_NOT_NEW = "the metrics do not tell how it does on new ones"
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,16 @@ def asked(
         source = Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)
         images, part, left_out = dataset_images.evaluated_images(source, job.found)
         dataset_images.check_task(resolved, images.splits[part].targets)
-    said = f"the test part of {x}"
-    if part == "all":
+    said, fits = f"the test part of {x}", seen.of(job)
+    if part == "test" and any(each.split == ANEW for each in fits):
+        said = f"the test part of {x}, of which the model was trained on images: {_NOT_NEW}"
+    elif part == "all":
         said = f"all of {x}, which has no test images of its own"
-        fits = seen.of(job, setup.run())
         if fits and left_out is not None and held_out(fits, job):
             images, part = Images(images.classes, {"test": left_out}), "test"
             said = f"the test part of {x}, on which the model was not trained"
         elif fits:
-            said = f"all of {x}, of which the model was trained on images: the metrics do not tell how it does on new ones"
+            said = f"all of {x}, of which the model was trained on images: {_NOT_NEW}"
     images = classes.in_order(images)
     band_values.refuse_other_type(resolved, images)
     split = images.splits[part]

@@ -11,6 +11,7 @@ import torch
 from tlkit.errors import TlkitError, nearest
 from tlkit.model import progress, saving
 from tlkit.model.saving import Standing
+from tlkit.model.seen_data import Seen
 from tlkit.model.setup import Tables, input_keys
 from tlkit.recipe import parsing
 from tlkit.recipe.recipe import arm_toml
@@ -43,8 +44,8 @@ def recipe(file: Path, arm: str | None, *, offline: bool) -> tuple[dict[str, Any
     return arm_toml(read.arms[name]), read.seeds[0], replace(Places(recipe=file.parent), offline=offline)
 
 
-def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables, int, Predictor, Standing]:
-    """Read a run's folder: tables that say how its network learned, its seed, its network with what it means, and how it stands.
+def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables, int, Predictor, Standing, Seen]:
+    """Read a run's folder: tables that say how its network learned, its seed, its network with what it means, how it stands, and what it has seen.
 
     Raises:
         RunFolderError: the folder is not a run's, or is damaged.
@@ -59,4 +60,4 @@ def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables,
     tables["backbone"]["weights"] = f"run:{chosen}"
     tables["data"] = input_keys(tables["data"])
     tables.setdefault("freeze", {})
-    return tables, read.seeds[0], predictor, stands
+    return tables, read.seeds[0], predictor, stands, Seen.of_run(chosen)

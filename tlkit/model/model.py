@@ -119,7 +119,7 @@ class Model:
             setup.resolved(where="Model")
             if classes.count is not None:
                 self._classes = classes.as_in_run(setup.names_of_run())
-                self._network = setup.network(self._classes)
+                self._build(self._classes)
 
     @classmethod
     @named("Model.from_recipe")
@@ -554,12 +554,16 @@ class Model:
         """What is known of the classes."""
         return Labels(self._classes.names, self._classes.count, self._setup.several(), self._classes.assumed)
 
+    def _build(self, classes: Classes) -> None:
+        """Build the network with the weights that it starts from."""
+        self._network, self._seen = self._setup.network(classes), Seen.of_run(self._setup.run())
+
     def _adopt(self, images: Images) -> Images:
         """Take classes from the first images, or check that these have the model's; return them in the model's order."""
         before = self._classes
         classes = before.of_first(images, self._setup.names_of_run()) if before.count is None else before.trained_on(images)
         if before.count is None or (before.assumed and before.names != classes.names):  # the run's head is of other classes
-            self._network = self._setup.network(classes)
+            self._build(classes)
         self._classes = classes
         return classes.in_order(images)
 
@@ -594,9 +598,9 @@ def load(folder: str | Path, *, arm: str | None = None, device: str = "auto") ->
         <tlkit.Model cifar_resnet20 (run:saved), 2 classes>
     """
     where = executor.device_of(device)
-    tables, seed, predictor, standing = loading.run(as_path(folder, "folder"), arm, device=where)
+    tables, seed, predictor, standing, seen = loading.run(as_path(folder, "folder"), arm, device=where)
     model = Model.__new__(Model)
     setup = Setup(tables, Places(recipe=Path.cwd(), settings=False), seed, where)
     model._start(setup, Classes(len(predictor.classes), predictor.classes), predictor.network)
-    model._standing = standing
+    model._standing, model._seen = standing, seen
     return model

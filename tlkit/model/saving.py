@@ -33,7 +33,7 @@ from tlkit.plugin import Backbone, provenance, registry
 from tlkit.recipe import parsing
 from tlkit.recipe.defaults import differences
 from tlkit.recipe.recipe import FORMAT, Arm, arm_toml
-from tlkit.record import epoch_lines, long_lists, run_files, run_folder
+from tlkit.record import epoch_lines, long_lists, run_files, run_folder, trained_data
 from tlkit.record.run_folder import Parameters, RunResult
 
 State = Literal["new", "compiled", "changed"]
@@ -46,6 +46,7 @@ class _Known:
     state: State
     epochs: int
     trained_on: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -100,7 +101,7 @@ def save(
         "format": FORMAT, "digest": "", "batch_size": 32, "image_size": list(resolved.image_size),
         "precision": "float32", "memory_format": "contiguous", "classes": list(classes), "input": asdict(resolved.convention),
         "decoding": decode.described(arm.data, resolved.convention), "prefixes": [],
-        "model": {"state": standing.state, "epochs": standing.epochs, "trained_on": seen.contents(setup.run())},
+        "model": {"state": standing.state, "epochs": standing.epochs, **trained_data.record(seen.fits)},
         "plugins": {
             "backbone": provenance.of(resolved.backbone, arm.backbone.name).record(),
             "head": provenance.of(resolved.head, arm.head.kind).record(),

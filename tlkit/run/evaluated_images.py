@@ -15,7 +15,8 @@ from tlkit.recipe import naming, parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.settings import parse_setting
 from tlkit.recipe.tables import DataTable
-from tlkit.record import run_folder
+from tlkit.record import trained_data
+from tlkit.record.trained_data import ANEW
 from tlkit.run.prediction import Predictor
 from tlkit.sources import data_files, datasets
 from tlkit.sources.places import Places
@@ -53,7 +54,7 @@ def find(
         images, part = dataset_images.labelled_images(source, found, predictor.classes, where=f"evaluate: {on}")
     for line in dataset_facts.unused(found):
         note(line)
-    if part == "all" and _was_trained_on(run, source, found):
+    if _was_trained_on(run, source, found, part):
         note(f"evaluate: {on}: the run was trained on images of this data set; its metrics do not tell how it does on new ones")
     targets = images.splits[part].targets
     if not wanted.holds(targets):
@@ -85,6 +86,7 @@ def _source(on: str, settings: Sequence[str], table: DataTable) -> Source:
     return Source(name, dataset, parsing.options(dataset.options, options, place="data.options"))
 
 
-def _was_trained_on(run: Path, source: Source, found: DataFiles) -> bool:
-    """Return whether a data set has the files that a run was trained on."""
-    return bool(found.files) and data_files.data_content(source.dataset, found) in run_folder.trained_on(run)
+def _was_trained_on(run: Path, source: Source, found: DataFiles, part: str) -> bool:
+    """Return whether a run may have been trained on images of a part: on any of the data set, on its own test images where divided anew."""
+    contents = [each.content for each in trained_data.of_run(run) if part == "all" or each.split == ANEW]
+    return bool(found.files and contents) and data_files.data_content(source.dataset, found) in contents
