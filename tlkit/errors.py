@@ -136,6 +136,23 @@ class Interrupted(TlkitError):
         super().__init__(problem, *hints)
         self.exit_code = 128 + signum
 
+    def reworded(self, problem: str, *hints: str) -> "Interrupted":
+        """Return an error of the same cause with other words."""
+        return Interrupted(self.exit_code - 128, problem, *hints)
+
+
+class OutOfTime(Interrupted):
+    """The time that something may take is over, and it was stopped as a signal would; finished epochs are saved."""
+
+    exit_code = TlkitError.exit_code
+
+    def __init__(self, problem: str, *hints: str) -> None:
+        TlkitError.__init__(self, problem, *hints)
+
+    def reworded(self, problem: str, *hints: str) -> "OutOfTime":
+        """Return an error of the same cause with other words."""
+        return OutOfTime(problem, *hints)
+
 
 def _one_line(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines()) if "\n" in text else text

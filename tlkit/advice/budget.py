@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tlkit.errors import Interrupted, TlkitError
+from tlkit.errors import OutOfTime, TlkitError
 
 USUAL = "10m"
 
@@ -75,20 +74,17 @@ class Deadline:
     Attributes:
         budget: The time.
         watch: Called first; may raise to stop.
-        passed: It has interrupted something, and not the user.
     """
 
     budget: Budget
     watch: Callable[[], None]
-    passed: bool = False
 
     def __call__(self) -> None:
         """Call the other, and look at the clock.
 
         Raises:
-            Interrupted: the time is over, or whatever the other raises.
+            OutOfTime: the time is over; or whatever the other raises.
         """
         self.watch()
         if self.budget.left <= 0:
-            self.passed = True
-            raise Interrupted(signal.SIGALRM, "there was no time for more.")
+            raise OutOfTime("there was no time for more.")

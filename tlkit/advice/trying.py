@@ -25,7 +25,7 @@ from tlkit.advice.arms import Way
 from tlkit.advice.budget import Budget, Deadline
 from tlkit.advice.trial_sizes import OVERHEAD, STEP, TrialSizes
 from tlkit.engine.images.library import Library
-from tlkit.errors import Interrupted, NotCarriedOut, RecipeError, RunLocked, TlkitError
+from tlkit.errors import Interrupted, NotCarriedOut, OutOfTime, RecipeError, RunLocked, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import dataset_images, job_folders, jobs, resolve
 from tlkit.plans.jobs import Job
@@ -161,11 +161,11 @@ class Trials:
                 prepared, range_tests.together(prepared.plan), steps=_TEST_STEPS, device=self.device, observer=self.observer,
                 watch=deadline,
             )  # fmt: skip
-        except Interrupted:
-            if not deadline.passed:
-                raise
+        except OutOfTime:
             self.notes.append(f"the range test of {way.name} was stopped: there was no time for more")
             return None
+        except Interrupted:
+            raise
         except TlkitError as error:
             self.notes.append(f"no range test for {way.name}: {error.problem}")
             return None
@@ -289,12 +289,12 @@ class Trials:
             done = execution.execute(
                 prepared, device=self.device, observer=_Quiet(self.observer), watch=deadline, gives_up=gives_up
             )
-        except Interrupted:
-            if not deadline.passed:
-                raise
+        except OutOfTime:
             stopped = job.result()
             self._out_of_time(way, 0 if stopped is None else stopped.epochs)
             return stopped
+        except Interrupted:
+            raise
         except TlkitError as error:
             self._fail(way, error)
             return None

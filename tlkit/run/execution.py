@@ -203,13 +203,13 @@ class _Writer:
 
     def _interrupted(self, error: Interrupted) -> Interrupted:
         """Save what a signal stopped, and return what says so; a run that another process has taken over is left as it is."""
-        label, signum = self.job.label, error.exit_code - 128
+        label = self.job.label
         try:
             within = self._save_within()
             self._ended("interrupted")
         except RunLocked as lost:  # no error of its own: the signal stops the runs after this one too
-            return Interrupted(signum, f"{label}: {error.problem} {lost.problem}", *lost.hints)
-        return Interrupted(signum, f"{label}: {error.problem[:-1]} {self._stopped_after(within)}.", *error.hints)
+            return error.reworded(f"{label}: {error.problem} {lost.problem}", *lost.hints)
+        return error.reworded(f"{label}: {error.problem[:-1]} {self._stopped_after(within)}.", *error.hints)
 
     def _ended(self, status: run_result.Status, *, error: str | None = None) -> RunResult:
         """Write the weights of the best epoch and how the run ended, for which a disk without room for the weights may have room.
