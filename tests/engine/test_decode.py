@@ -224,7 +224,7 @@ def test_an_image_of_more_than_max_pixels_is_an_error_that_names_the_key(tmp_pat
     path = tmp_path / "a.png"
     Image.new("RGB", (60, 70)).save(path)
     assert decode.decode(path, max_pixels=4200).size == (60, 70)
-    with pytest.raises(ImageError, match=r"60 x 70 pixels, more than data\.max_pixels, 4,199") as caught:
+    with pytest.raises(ImageError, match=r"60 x 70 pixels, more than the limit of 4,199, data\.max_pixels\.") as caught:
         decode.decode(path, max_pixels=4199)
     assert "data.max_pixels = 4200" in str(caught.value)
     with pytest.raises(ImageError, match=r"data\.max_pixels"):

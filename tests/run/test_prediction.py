@@ -219,14 +219,20 @@ def test_other_images_are_answered_where_one_cannot_be_read(finished: Path, imag
     assert str(images[0]) in output
 
 
-def test_predict_takes_a_limit_of_pixels_of_its_own(finished: Path, images: list[Path], run: Cli) -> None:
+def test_predict_and_embed_take_a_limit_of_pixels_of_their_own(
+    finished: Path, images: list[Path], run: Cli, tmp_path: Path
+) -> None:
     with Image.open(images[0]) as picture:
         count = picture.width * picture.height
-    code, _, text = run("predict", finished, images[0], "--max-pixels", count - 1)
-    assert code == 1
-    assert f"more than data.max_pixels, {count - 1}." in text
-    assert f"tlkit predict --max-pixels {count}" in text
-    assert run("predict", finished, images[0], "--max-pixels", count)[0] == 0
+    for command, out in (("predict", ()), ("embed", ("--out", tmp_path / "x.npz"))):
+        code, _, text = run(command, finished, images[0], *out, "--max-pixels", count - 1)
+        assert code == 1
+        assert text.endswith(f"more than the limit of {count - 1}.\n  --max-pixels {count}, or make the image smaller\n")
+        assert run(command, finished, images[0], *out, "--max-pixels", count)[0] == 0
+    predictor = loading.load(_run(finished, "quick"), arm=None, device=torch.device("cpu"))
+    with pytest.raises(ImageError) as caught:  # Python has no such option, and a run's recipe stays as it is
+        replace(predictor, geometry=replace(predictor.geometry, max_pixels=1)).predict(images[:1])
+    assert caught.value.hints == ("make the image smaller",)
 
 
 def test_run_is_found_by_its_recipes_name_below_runs(finished: Path, images: list[Path], run: Cli) -> None:

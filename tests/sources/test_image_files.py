@@ -66,7 +66,7 @@ def test_a_picture_that_is_cut_off_is_told_and_bytes_behind_one_are_not(name: st
 
 
 def test_too_many_pixels_are_a_reason(photos: Path) -> None:
-    assert "cats/0.png (has 14 x 12 pixels, more than data.max_pixels, 167)" in unreadable(photos, max_pixels=167)
+    assert "cats/0.png (has 14 x 12 pixels, more than the limit of 167, data.max_pixels)" in unreadable(photos, max_pixels=167)
 
 
 def test_of_very_many_files_some_are_looked_at(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

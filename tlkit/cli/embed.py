@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +20,7 @@ from tlkit.cli.options import (
     ExecutorOption,
     GpusOption,
     JsonOption,
+    MaxPixelsOption,
     OfflineOption,
     RunArgument,
     RunsOption,
@@ -53,6 +54,7 @@ def embed(
     weights: Annotated[str, typer.Option("--weights", metavar="NAME", help="Weights of a backbone.")] = "imagenet",
     arm: ArmOption = None,
     runs: RunsOption = Path("runs"),
+    max_pixels: MaxPixelsOption = None,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     part: Annotated[
@@ -91,6 +93,7 @@ def embed(
                 "tlkit shard FOLDER OUT makes shards of them",
             )
     predictor, source = _network(run, runs, arm, weights, device, offline=offline)
+    predictor, source = predictor.limited(max_pixels), replace(source, max_pixels=max_pixels)
     if shards is not None:
         carry_out = _here if chosen is None else partial(_elsewhere, place=chosen, source=source)
         _shards(shards, out, predictor, at, part, carry_out)

@@ -68,7 +68,8 @@ def evaluate(
         said.append(line)
         console.say(line)
 
-    folder, predictor = named.load(run, runs, arm, device, max_pixels=max_pixels)
+    folder, predictor = named.load(run, runs, arm, device)
+    predictor = predictor.limited(max_pixels)
     places = Places(recipe=Path(), data=data, offline=offline, notify=console.say, settings=False)
     with torch_settings.applied(predictor.device), console.counting("evaluating") as progress:
         found = evaluation.evaluate(

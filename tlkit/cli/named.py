@@ -6,7 +6,6 @@ import glob
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,8 +30,8 @@ ImagesArgument = Annotated[
 ]
 
 
-def load(run: Path, runs: Path, arm: str | None, device: str, *, max_pixels: int | None = None) -> tuple[Path, Predictor]:
-    """Return the folder of the run that is meant, and its network, which refuses images of more than `max_pixels` where that is given."""
+def load(run: Path, runs: Path, arm: str | None, device: str) -> tuple[Path, Predictor]:
+    """Return the folder of the run that is meant, and its network."""
     from tlkit.record import run_choice
     from tlkit.run import executor, loading
 
@@ -40,10 +39,7 @@ def load(run: Path, runs: Path, arm: str | None, device: str, *, max_pixels: int
     if chosen.why:
         console.say(f"{chosen.folder}: {chosen.why}")
     where = executor.device_of(device)
-    predictor = loading.load(chosen.folder, arm=None, device=where, note=console.say)
-    if max_pixels is not None:
-        predictor = replace(predictor, geometry=replace(predictor.geometry, max_pixels=max_pixels))
-    return chosen.folder, predictor
+    return chosen.folder, loading.load(chosen.folder, arm=None, device=where, note=console.say)
 
 
 def image_files(given: Sequence[Path], *, bands: bool, where: str) -> list[Path]:

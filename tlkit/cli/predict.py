@@ -65,7 +65,8 @@ def predict(
 ) -> None:  # fmt: skip
     """Print the most probable classes of images or videos. Preprocessing is the run's own."""
     _check_options(threshold, coverage, csv, calibrated=calibrated, views=views, as_json=as_json)
-    folder, predictor = named.load(run, runs, arm, device, max_pixels=max_pixels)
+    folder, predictor = named.load(run, runs, arm, device)
+    predictor = predictor.limited(max_pixels)
     pictures, videos = _inputs(images, predictor, every)
     task = predictor.network.task
     of_masks = {"--probabilities": probabilities, "--tile": tile is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,4 +34,4 @@ def load(backbone: str, *, weights: str, device: torch.device, offline: bool) ->
     resolved = setup.untrained(where=f"embed: {backbone}")
     network = setup.network(Classes(_CLASSES)).eval()
     geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
-    return Predictor(network, (), resolved.convention, geometry, _BATCH, device)
+    return Predictor(network, (), resolved.convention, replace(geometry, raised_by=""), _BATCH, device)

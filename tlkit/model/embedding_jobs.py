@@ -33,12 +33,14 @@ class Source:
         weights: Of a backbone; "" for a run.
         device: Of --device.
         offline: Forbid downloads.
+        max_pixels: Of --max-pixels; None for the limit of the recipe.
     """
 
     name: str
     weights: str
     device: str
     offline: bool
+    max_pixels: int | None = None
 
     def load(self, note: Callable[[str], None]) -> Predictor:
         """Return the network."""
@@ -119,7 +121,7 @@ def _network(source: Source, at: str | None, known: str) -> tuple[StoredEmbeddin
     Raises:
         RunFailed: it is another than the one that is `known` where the shards were sent from.
     """
-    predictor = source.load(lambda _: None)
+    predictor = source.load(lambda _: None).limited(source.max_pixels)
     if json.dumps(shard_embeddings.network_of(predictor, at)) != known:
         raise RunFailed(f"{source.name}: a worker sees another network.", "the run or its weights have to be the same for all")
     return StoredEmbeddings(predictor, at=at, note=lambda _: None), predictor.device

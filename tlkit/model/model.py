@@ -572,6 +572,7 @@ class Model:
         if resolved.convention.channels == "bands":
             resolved = replace(resolved, convention=pictures.scaled(resolved.convention, resolved.trained, found))
         geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+        geometry = replace(geometry, raised_by="")  # a model has no such argument
         return Predictor(self.network, self.class_names, resolved.convention, geometry, batch_size, self._setup.device)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -62,6 +63,7 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
         stride = shapes.deepest_stride(stages, built.backbone, built.head, size, channels=table.data.channels or 3)
     geometry = evaluation_geometry(size, convention, table.data, canvas=size if whole else None)
     network = network.to(device).eval()
+    geometry = replace(geometry, raised_by="")  # a recipe with another limit is another run
     return Predictor(network, classes, convention, geometry, batch, device, stride, table.data.tile_size)
 
 

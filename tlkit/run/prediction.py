@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ class Predictor:
     device: torch.device
     stride: int = 1
     tile_size: int | None = None
+
+    def limited(self, max_pixels: int | None) -> Predictor:
+        """Return one that refuses images of more than `max_pixels`, the option of a command; None is the limit that it has."""
+        most = self.geometry.max_pixels if max_pixels is None else max_pixels
+        return replace(self, geometry=replace(self.geometry, max_pixels=most, raised_by="--max-pixels "))
 
     def predict(
         self,

@@ -11,6 +11,7 @@ import logging
 import math
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -102,7 +103,9 @@ def band_axis(path: Path, found: Header, bands: int) -> int | None:
     return fitting[0]
 
 
-def read(path: Path, content: bytes, bands: int, *, values: str, max_pixels: int) -> Bands:
+def read(
+    path: Path, content: bytes, bands: int, *, values: str, max_pixels: int, raised_by: str = pixel_limit.IN_RECIPE
+) -> Bands:
     """Return the content of a file as (H, W, bands), in this machine's byte order.
 
     Args:
@@ -111,20 +114,22 @@ def read(path: Path, content: bytes, bands: int, *, values: str, max_pixels: int
         bands: That it must have.
         values: The type that its values must have.
         max_pixels: A file with more is refused.
+        raised_by: As in `pixel_limit.check`.
 
     Raises:
         ImageError: it is damaged, of another number of bands, another type or more pixels, or holds values that are no numbers.
         MemoryError: it does not fit into memory.
     """
+    right = partial(check, bands=bands, values=values, max_pixels=max_pixels, raised_by=raised_by)
     try:
         if path.suffix.lower() == ".npy":
             _refuse_cut(path, content)
             array = np.load(io.BytesIO(content), allow_pickle=False)
-            axis = check(path, _header_of_array(path, array), bands, values=values, max_pixels=max_pixels)
+            axis = right(path, _header_of_array(path, array))
         else:
             with _tiff(path, io.BytesIO(content)) as file:
                 series = _series(path, file)
-                axis = check(path, _header_of_tiff(series), bands, values=values, max_pixels=max_pixels)
+                axis = right(path, _header_of_tiff(series))
                 array = series.asarray()
     except (ImageError, MemoryError):
         raise
@@ -159,7 +164,9 @@ def check_values(path: Path, found: Header, values: str = "") -> Values:
     return cast(Values, found.values)
 
 
-def check(path: Path, found: Header, bands: int, *, values: str, max_pixels: int) -> int | None:
+def check(
+    path: Path, found: Header, bands: int, *, values: str, max_pixels: int, raised_by: str = pixel_limit.IN_RECIPE
+) -> int | None:
     """Return the axis of the bands, as `band_axis`.
 
     Args:
@@ -168,6 +175,7 @@ def check(path: Path, found: Header, bands: int, *, values: str, max_pixels: int
         bands: That it must have.
         values: The type that its values must have.
         max_pixels: A file with more is refused.
+        raised_by: As in `pixel_limit.check`.
 
     Raises:
         ImageError: the file is another one.
@@ -177,7 +185,7 @@ def check(path: Path, found: Header, bands: int, *, values: str, max_pixels: int
     height, width = found.size(axis)
     if not height * width:
         raise ImageError(f"{path}: is {height} x {width}: there is no pixel in it.")
-    pixel_limit.check(path, width, height, max_pixels)
+    pixel_limit.check(path, width, height, max_pixels, raised_by=raised_by)
     return axis
 
 

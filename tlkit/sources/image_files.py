@@ -70,13 +70,13 @@ def opened(file: ImageFile) -> Image.Image:
         return Image.open(file if isinstance(file, Path) else file.open())
 
 
-def check_pixels(path: os.PathLike[str], image: Image.Image, max_pixels: int) -> int:
-    """Return how many pixels an opened image has.
+def check_pixels(path: os.PathLike[str], image: Image.Image, max_pixels: int, *, raised_by: str = pixel_limit.IN_RECIPE) -> int:
+    """Return how many pixels an opened image has; the arguments are as in `pixel_limit.check`.
 
     Raises:
         ImageError: more than `max_pixels`.
     """
-    return pixel_limit.check(path, image.width, image.height, max_pixels)
+    return pixel_limit.check(path, image.width, image.height, max_pixels, raised_by=raised_by)
 
 
 def pages(image: Image.Image) -> list[int]:

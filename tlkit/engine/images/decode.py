@@ -22,6 +22,7 @@ from tlkit.plugin import Convention, ImageFile, image_kinds
 from tlkit.recipe.tables import MAX_PIXELS, DataTable
 from tlkit.sources import band_files, orientation, stacks
 from tlkit.sources.image_files import check_pages, check_pixels, without_limit
+from tlkit.sources.pixel_limit import IN_RECIPE
 from tlkit.units import Size
 
 # Above so many pixels, Pillow's own limit, files are decoded one at a time, JPEG at a reduced size.
@@ -67,6 +68,7 @@ def decode(
     *,
     digest: bytes | None = None,
     max_pixels: int = MAX_PIXELS,
+    raised_by: str = IN_RECIPE,
     needed: Size | None = None,
     white: Levels | None = None,
 ) -> Image.Image:
@@ -76,6 +78,7 @@ def decode(
         path: The file, or a page of a stack.
         digest: The beginning of the sha256 that its content must have.
         max_pixels: A file with more is refused.
+        raised_by: As in `pixel_limit.check`.
         needed: The size that the picture is resized to; None where it depends on the file's. A JPEG file of more than 89 million pixels
             is decoded at 1/2, 1/4 or 1/8 of its size where that is at least three times this; all other files are decoded whole.
         white: Values of black and white, if it has more than 8 bits; None where the file says it.
@@ -90,7 +93,7 @@ def decode(
         if image_kinds.is_heif(content[:16]) and not image_kinds.reads_heif():
             raise ImageError(f"{path}: is a HEIF file, which needs pi-heif to be read.", "pip install tlkit[heif]")
         with without_limit(), path.opened() if isinstance(path, stacks.Page) else Image.open(io.BytesIO(content)) as image:
-            count = check_pixels(path, image, max_pixels)
+            count = check_pixels(path, image, max_pixels, raised_by=raised_by)
             if not isinstance(path, stacks.Page):
                 check_pages(path, image)
             with _one_large if count > _LARGE else nullcontext():
@@ -147,9 +150,14 @@ def _read(source: stacks.Picture, geometry: Geometry, digest: bytes | None) -> I
         if isinstance(source, stacks.Page):
             raise ImageError(f"{source}: is a page of a stack, and the network takes bands.", "a file for each image")
         content = _content(source, digest)
-        return band_files.read(Path(source), content, geometry.bands, values=geometry.values, max_pixels=geometry.max_pixels)
+        return band_files.read(
+            Path(source), content, geometry.bands, values=geometry.values, max_pixels=geometry.max_pixels,
+            raised_by=geometry.raised_by,
+        )  # fmt: skip
     needed = None if geometry.fit == "canvas" else geometry.resized  # what is on a canvas is a multiple of the file's size
-    return decode(source, digest=digest, max_pixels=geometry.max_pixels, needed=needed, white=geometry.white)
+    return decode(
+        source, digest=digest, max_pixels=geometry.max_pixels, raised_by=geometry.raised_by, needed=needed, white=geometry.white
+    )
 
 
 def rgb(image: Image.Image, *, white: Levels | None = None, content: bytes = b"") -> Image.Image:

@@ -6,7 +6,7 @@ The rule: rounding is that of torchvision and Pillow, so that a picture is the o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from tlkit.engine.images.levels import Levels
 from tlkit.plugin import Convention, Values
 from tlkit.recipe.tables import MAX_PIXELS, DataTable, FieldOfView
 from tlkit.sources import scaling
+from tlkit.sources.pixel_limit import IN_RECIPE
 from tlkit.units import Size
 
 Pixels = NDArray[Any]  # (H, W, 3) uint8 RGB, or (H, W, bands)
@@ -51,6 +52,7 @@ class Geometry:
         shrink: The result keeps the detail of a picture whose shorter side has so many pixels; None where it keeps all.
         scale: fit = "canvas" scales every picture by it, and puts it into the upper left of the result.
         field_of_view: Diameter in pixels that the bright disc of a picture gets instead; None where `scale` counts.
+        raised_by: How a message raises `max_pixels`, as in `pixel_limit.check`; it changes no picture.
     """
 
     size: Size
@@ -67,6 +69,7 @@ class Geometry:
     shrink: int | None = None
     scale: float = 1.0
     field_of_view: int | None = None
+    raised_by: str = field(default=IN_RECIPE, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
