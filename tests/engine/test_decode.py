@@ -231,10 +231,9 @@ def test_an_image_of_more_than_max_pixels_is_an_error_that_names_the_key(tmp_pat
         decode.picture(path, replace(NATIVE, max_pixels=4199))
 
 
-@pytest.mark.parametrize("shape", [(9000, 12000), (12000, 9000)])
-def test_a_photograph_of_108_million_pixels_is_read_at_a_reduced_size(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_a_photograph_of_108_million_pixels_is_read_at_a_reduced_size(tmp_path: Path) -> None:
     """Reduced by a whole factor that leaves three times what is needed, it is within 2 grey levels of the whole one resized."""
-    height, width = shape
+    height, width = 9000, 12000
     small = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height // 500, width // 500, 3), dtype=np.uint8))
     path = tmp_path / "a.jpg"
     whole = small.resize((width, height), Image.Resampling.BILINEAR)

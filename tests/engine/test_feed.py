@@ -39,6 +39,8 @@ CASES = {
     "a head of several stages": ("head.kind=toy_maps", "freeze={backbone={epochs=1}, stem=true}", "schedule.epochs=3"),
     "three phases": ("freeze={stem=true, block1={epochs=2}, block2={epochs=1}}", "schedule.epochs=4"),
 }  # fmt: skip
+LONG = {"a head of several stages", "three phases"}  # three seconds for each form
+BOTH_ENDS = (COMPUTE_FORMATS[0], COMPUTE_FORMATS[-1])
 
 
 def planned(
@@ -128,8 +130,16 @@ def rows() -> int:
 # ---- the promise
 
 
-@pytest.mark.parametrize("compute_format", COMPUTE_FORMATS, ids=str)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "compute_format"),
+    [
+        pytest.param(
+            case, each, id=f"{case}-{each}", marks=[pytest.mark.slow] if case in LONG and each not in BOTH_ENDS else []
+        )
+        for case in CASES
+        for each in COMPUTE_FORMATS
+    ],
+)
 def test_stored_and_computed_give_the_same_bits(
     toy_recipe: Path,
     case: str,
