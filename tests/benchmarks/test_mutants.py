@@ -38,4 +38,4 @@ def test_a_mutant_that_takes_more_memory_than_it_may_counts_as_killed(
 ) -> None:
     monkeypatch.setattr(mutants, "_MEMORY", 100_000_000)
     monkeypatch.setattr(mutants, "_run", lambda session, items: mmap.mmap(-1, size))  # not what malloc has left over
-    assert mutants._tested("", SimpleNamespace(testsfailed=0), [None], seconds=60) == code  # type: ignore[arg-type,list-item]
+    assert mutants._tested("", SimpleNamespace(testsfailed=0), [None], seconds=60) == code

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 _NORMAL = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 FEWEST = 3  # runs of which an interval is computed; two give one that may be wider than everything that is possible
+FEWEST_EPOCHS = 4  # of which over-fitting can be told: in fewer there is no trend beside the noise
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def over_fitting(train: Sequence[float], held_out: Sequence[float]) -> int | Non
         train: Loss on training images after each epoch.
         held_out: Loss on held-out images after the same epochs.
     """
-    if len(held_out) < 4:
+    if len(held_out) < FEWEST_EPOCHS:
         return None
     noise = float(np.median(np.abs(np.diff(held_out, 3)))) / (0.6745 * math.sqrt(20))
     lowest = min(range(len(held_out)), key=held_out.__getitem__)

@@ -9,8 +9,6 @@ from typing import Any
 from tlkit.record import statistics
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
-_FEWEST = 4  # epochs: of fewer, no trend can be told from noise
-
 
 @dataclass(frozen=True)
 class Losses:
@@ -32,7 +30,7 @@ class Losses:
 def begins(arm: ShownArm) -> int | None:
     """Return the epoch of the arm's first run after which it over-fits; None where it does not, or where that cannot be told."""
     found = _losses(arm.first)
-    if found is None or len(found.epochs) < _FEWEST:
+    if found is None:
         return None
     at = statistics.over_fitting(found.train, found.held_out)
     return None if at is None else found.epochs[at]
@@ -44,7 +42,7 @@ def sentence(arm: ShownArm) -> str:
     if found is None:
         return ""
     name, last, end = f"{arm.name}: the {found.split} loss", found.epochs[-1], found.held_out[-1]
-    if len(found.epochs) < _FEWEST:
+    if len(found.epochs) < statistics.FEWEST_EPOCHS:
         return f"{name} goes from {found.held_out[0]:.3g} to {end:.3g} in {len(found.epochs)} epochs, too few to tell over-fitting."
     least = min(found.held_out)
     lowest = found.epochs[list(found.held_out).index(least)]
