@@ -1,4 +1,4 @@
-"""tlkit: declarative transfer learning for image classifiers.
+"""tlkit: declarative transfer learning for image networks.
 
 Importing this package imports no torch; the names below are loaded when they are first used.
 """

@@ -54,7 +54,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Transfer learning for image classifiers: a TOML recipe in, a trained network out.",
+    help="Transfer learning for image networks: a TOML recipe in, a trained network out.",
 )
 for _group, _functions in _COMMANDS.items():
     for _function in _functions:
