@@ -239,6 +239,14 @@ def test_options_are_a_model(kind: Callable[..., object]) -> None:
         kind(options=3)
 
 
+@pytest.mark.parametrize(("version", "words"), [(lambda *_: 2, "its version gives 2"), (lambda _: "2", "its version fails")])
+def test_a_version_of_a_data_set_is_text(version: Callable[..., object], words: str) -> None:
+    with pytest.raises(PluginError, match=f"a:b: {words}"):
+        Dataset(read="a:b", version=version).version_of()
+    with pytest.raises(PluginError, match="a:b: version is 2"):
+        Dataset(read="a:b", version=2)
+
+
 PIXELS = np.zeros((6, 4, 4, 3), np.uint8)
 LABELS = np.arange(6) % 2
 
@@ -290,6 +298,8 @@ def test_a_sound_data_set_passes_every_check() -> None:
     assert said[1:] == [
         "has 2 classes with names of their own", "train: 6 images with targets in range", "test: 6 images with targets in range",
     ]  # fmt: skip
+    newer = list(testing.check_dataset("good", Dataset(read="test_contract:good", version=lambda _, folds: "2" if folds else "")))
+    assert newer == [*said, "is read in version 2: finished runs of another version do not count"]
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -56,10 +56,18 @@ class CsvOptions(Options):
     channels: Channels = None
 
 
+def _version(options: CsvOptions | None, folds: bool) -> str:
+    """Return "train" for folds where tables alone say which images are tested: earlier folds divided those images too."""
+    if not folds or options is None or options.split:
+        return ""
+    return "train" if options.test_file or options.validation_file else ""
+
+
 csv = Dataset(
     read="tlkit_csv.read:read",
     find="tlkit_csv.read:find",
     options=CsvOptions,
+    version=_version,
     licence="that of the images",
     summary="images that a CSV file lists, with a column of paths and one of classes, or of several separated ones",
 )

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 import tlkit_toy
 from pydantic import BaseModel, Field, TypeAdapter
+from tlkit_csv import CsvOptions
 
 from tlkit.plans import resolve
 from tlkit.plugin import Adapter, Backbone, Dataset, Head, Options, registry
@@ -189,7 +190,9 @@ def test_folds_of_a_csv_with_a_table_of_test_images_are_not_those_that_tested_th
     arm = f'"arm":{{"backbone":{{"name":"toy","weights":"none"}},"data":{{"name":"csv","options":{held}}}}}'
     counted = "" if folds is None else f'"folds":{folds},'
     text = f'{{{arm},"content":{{}},{more}{counted}"version":2}}'
-    assert digest_of(made, {}, folds=folds) == hashlib.sha256(text.encode()).hexdigest()
+    version = registry.get(Dataset, "csv").version_of(CsvOptions(**options), folds=folds is not None)
+    versions = {"data": version} if version else {}
+    assert digest_of(made, {}, folds=folds, versions=versions) == hashlib.sha256(text.encode()).hexdigest()
 
 
 SAME = [

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,19 @@ def test_plugin_defaults_are_part_of_the_digest(toy_recipe: Path) -> None:
     (written,) = plan_jobs(toy_recipe, "data.options.noise=0.25", "head.options.dropout=0.0")
     (other,) = plan_jobs(toy_recipe, "data.options.noise=0.5")
     assert bare.digest == written.digest != other.digest
+
+
+def test_a_version_of_each_data_set_is_part_of_the_digest(toy_recipe: Path) -> None:
+    toy_recipe.write_text(toy_recipe.read_text() + '[also.far]\nname = "synthetic"\noptions = { noise = 0.9 }\n')
+    places = Places(recipe=toy_recipe.parent)
+    recipe, arms = resolve.load(toy_recipe, [], places)
+    first, far = arms["main"], arms["main"].also["far"]
+    second = replace(first.dataset, version="2")
+    versions = [first, replace(first, dataset=second), replace(first, also={"far": replace(far, dataset=second)})]
+    versions.append(replace(first, dataset=replace(second, version=lambda options, folds: "2" if folds else "")))
+    found = [jobs.plan_jobs(recipe, {"main": each}, places, runs=Path("runs"), where="")[0].digest for each in versions]
+    assert found == [found[0], *found[1:3], found[0]]
+    assert len(set(found)) == 3
 
 
 def test_weights_count_by_content_and_by_how_pixels_must_reach_them(toy_recipe: Path, tmp_path: Path) -> None:

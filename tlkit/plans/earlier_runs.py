@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tlkit.errors import TlkitError, first_few
+from tlkit.plans import job_inputs
 from tlkit.plans.jobs import Job, folds_of
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe.digest import digest_of
@@ -61,9 +62,12 @@ def _with_settings(
 ) -> Iterator[tuple[float, Path, Mapping[str, str]]]:
     """Yield the runs of an arm with its settings as they are now: when each was written, its folder, and its inputs."""
     beginning = run_folder.name_of(resolved.name, seed, fold, digest="")
+    versions = job_inputs.versions(resolved)
     for result in recipe_folder.glob(f"{beginning}*/{run_folder.RESULT}"):
         with contextlib.suppress(TlkitError, OSError):
             record = run_folder.resolved(result.parent)
             inputs = record.get("inputs")
-            if isinstance(inputs, dict) and record.get("digest") == digest_of(resolved.arm, inputs, folds=resolved.folds):
+            if not isinstance(inputs, dict):
+                continue
+            if record.get("digest") == digest_of(resolved.arm, inputs, folds=resolved.folds, versions=versions):
                 yield result.stat().st_mtime, result.parent, inputs

@@ -136,6 +136,21 @@ def content(resolved: Resolved, inputs: Inputs, *, content_of: Callable[[tuple[P
     return digests
 
 
+def versions(resolved: Resolved) -> dict[str, str]:
+    """Return the version of each of an arm's data sets whose plugin declares one, by its name in `Job.inputs`.
+
+    Raises:
+        PluginError: a plugin cannot say it.
+    """
+    used = {"data": Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)}
+    used |= {f"also.{name}": source for name, source in resolved.also.items()}
+    if resolved.unlabelled is not None:
+        used[UNLABELLED] = resolved.unlabelled
+    divided = resolved.folds is not None  # the images of [data] alone
+    found = {key: each.dataset.version_of(each.options, folds=divided and key == "data") for key, each in used.items()}
+    return {key: version for key, version in found.items() if version}
+
+
 def data_content(
     key: str, source: Source, found: DataFiles, *, content_of: Callable[..., str] = file_digests.content
 ) -> dict[str, str]:

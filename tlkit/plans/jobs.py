@@ -145,7 +145,7 @@ def _jobs_of(
     content = job_inputs.content(resolved, inputs, content_of=content_of)
     if resolved.folds is not None and inputs.weights is not None:
         job_inputs.refuse_seen_images(resolved, inputs.data, inputs.weights)
-    digest = digest_of(resolved.arm, content, folds=resolved.folds)
+    digest = digest_of(resolved.arm, content, folds=resolved.folds, versions=job_inputs.versions(resolved))
     folder = partial(run_folder.folder_of, runs, recipe=resolved.recipe, arm=resolved.name, digest=digest)
     base, images = places.recipe.resolve(), content["data"]
     return [

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tlkit.errors import PluginError, reason
 from tlkit.plugin.options import check_options
 from tlkit.plugin.weights import Download
 
@@ -37,6 +38,9 @@ class Dataset:
             them, which is called with None for the defaults.
         classes: Number of classes where it is fixed.
         options: The plugin's own options; a field `path` names the folder.
+        version: Of what `find` and `read` make of the same files and options, for a plugin that makes something else of them than it did:
+            part of a run's digest, so that finished runs of another version do not count. "", for the first, leaves digests as they are.
+            Where it depends on them, a function of the options and of whether a cross-validation divides the images.
         licence: Licence of the images.
         summary: One line.
     """
@@ -53,12 +57,15 @@ class Dataset:
     nominal: Mapping[str, int] | Callable[[Any], Mapping[str, int]] = field(default_factory=dict)
     classes: int | None = None
     options: type[BaseModel] | None = None
+    version: str | Callable[[Any, bool], str] = ""
     licence: str = ""
     summary: str = ""
 
     def __post_init__(self) -> None:
-        """Raise PluginError where the options are no model."""
+        """Raise PluginError where the options are no model, or the version is neither text nor a function."""
         check_options(self.read, self.options)
+        if not isinstance(self.version, str) and not callable(self.version):
+            raise PluginError(f"{self.read}: version is {self.version!r}.", 'text, version = "2", or a function that returns it')
 
     def fetched(self, options: BaseModel | None = None) -> tuple[Download, ...]:
         """Return what to fetch with these options."""
@@ -67,3 +74,23 @@ class Dataset:
     def nominal_images(self, options: BaseModel | None = None) -> Mapping[str, int]:
         """Return the images per split of the official data set with these options; {} where they are not known."""
         return self.nominal(options) if callable(self.nominal) else self.nominal
+
+    def version_of(self, options: BaseModel | None = None, *, folds: bool = False) -> str:
+        """Return the version of what is read with these options.
+
+        Args:
+            options: As `read` gets them.
+            folds: Whether a cross-validation divides the images.
+
+        Raises:
+            PluginError: the plugin's function fails, or gives something else than text.
+        """
+        if isinstance(self.version, str):
+            return self.version
+        try:
+            version = self.version(options, folds)
+        except Exception as error:  # whatever a third party's code raises
+            raise PluginError(f"{self.read}: its version fails: {reason(error)}.") from error
+        if not isinstance(version, str):
+            raise PluginError(f"{self.read}: its version gives {version!r}.", 'text, "2", or "" for the first version')
+        return version

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from tlkit.recipe import defaults
 from tlkit.recipe.recipe import Arm
 
 
-def digest_of(arm: Arm, content: Mapping[str, str], *, folds: int | None = None) -> str:
+def digest_of(
+    arm: Arm, content: Mapping[str, str], *, folds: int | None = None, versions: Mapping[str, str] | None = None
+) -> str:
     """Return a run's digest: a sha256, in hex, of everything that determines its result.
 
     It covers the settings that differ from `tlkit.recipe.defaults`, and the content of data and weights. Paths do not count.
@@ -20,6 +21,7 @@ def digest_of(arm: Arm, content: Mapping[str, str], *, folds: int | None = None)
         arm: The arm, with the defaults of its plugins' options filled in.
         content: The sha256 of each input that the arm names: its data, its weights.
         folds: Number of folds of the cross-validation, if there is one. All folds have one digest, as all seeds have.
+        versions: The version of each data set whose plugin declares one, by its key in `content`; {} leaves the digest as it is.
     """
     tables = arm.model_dump(mode="json")
     unlabelled = tables["data"]["unlabelled"]
@@ -31,14 +33,7 @@ def digest_of(arm: Arm, content: Mapping[str, str], *, folds: int | None = None)
     whole: dict[str, object] = {"version": defaults.VERSION, "arm": changes, "content": dict(content)}
     if folds is not None:  # the digest of a recipe without cross-validation stays as it is
         whole["folds"] = folds
-        if _has_own_tables(tables["data"]):  # folds that were trained when these were divided too are of other images
-            whole["divided"] = "train"
+    for key, version in (versions or {}).items():
+        whole["divided" if key == "data" else f"divided.{key}"] = version  # named after the first version that there was
     return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
-
-def _has_own_tables(data: Mapping[str, Any]) -> bool:
-    """Return whether tables alone say which images of a CSV data set are validation and test images."""
-    options = data["options"]
-    if data["name"] != "csv" or options.get("split"):
-        return False
-    return bool(options.get("test_file") or options.get("validation_file"))

@@ -33,6 +33,8 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
     yield f"has {len(images.classes)} classes with names of their own"
     for split, each in images.splits.items():
         yield f"{split}: {len(each.targets)} images with targets in range"
+    if versions := sorted({dataset.version_of(options, folds=folds) for folds in (False, True)} - {""}):
+        yield f"is read in version {', '.join(versions)}: finished runs of another version do not count"
     listed = {file for each in images.splits.values() for file in each.files if isinstance(file, Path)} - set(found.files)
     if listed and found.files:
         file_digests.content(sorted(listed))  # each can be read
