@@ -298,7 +298,9 @@ def test_a_sound_data_set_passes_every_check() -> None:
     assert said[1:] == [
         "has 2 classes with names of their own", "train: 6 images with targets in range", "test: 6 images with targets in range",
     ]  # fmt: skip
-    newer = list(testing.check_dataset("good", Dataset(read="test_contract:good", version=lambda _, folds: "2" if folds else "")))
+    newer = list(
+        testing.check_dataset("good", Dataset(read="test_contract:good", version=lambda _, folds: "2" if folds else ""))
+    )
     assert newer == [*said, "is read in version 2: finished runs of another version do not count"]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 SOME_FAILED = 3  # the exit code where part of the work failed and the rest is done
 _MOST = 50  # problems of one recipe that its message lists
+MOST_CHECKED = 1000  # problems after which a recipe is not looked through any further
 
 
 class TlkitError(Exception):
@@ -56,7 +57,8 @@ class RecipeError(TlkitError):
         super().__init__(self.problems[0].problem, *self.problems[0].hints)
         shown = [str(problem) for problem in self.problems[:_MOST]]
         more = len(self.problems) - len(shown)
-        self.args = ("\n".join([*shown, *([f"and {more:,} more problems"] if more else [])]),)
+        least = "at least " if len(self.problems) >= MOST_CHECKED else ""
+        self.args = ("\n".join([*shown, *([f"and {least}{more:,} more problems"] if more else [])]),)
 
 
 class PluginError(TlkitError):

@@ -11,7 +11,6 @@ from typing import Any, get_args
 import pytest
 import tlkit_toy
 from pydantic import BaseModel, Field, TypeAdapter
-from tlkit_csv import CsvOptions
 
 from tlkit.plans import resolve
 from tlkit.plugin import Adapter, Backbone, Dataset, Head, Options, registry
@@ -33,6 +32,7 @@ from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.settings import parse_setting
 from tlkit.sources.places import Places
+from tlkit_csv import CsvOptions
 
 RAISE = "a line was added: write the new checksum here; a line was changed: raise VERSION, and add a checksum for it"
 FROZEN = {2: "3006367cf5c1fe8a"}

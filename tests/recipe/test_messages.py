@@ -598,3 +598,14 @@ def test_a_wrong_table_of_the_target_is_one_mistake(tmp_path: Path, table: str, 
     assert [each.startswith(words) for each, words in zip(found, said, strict=True)] == [True] * len(said)
     assert len(load(tmp_path / "r.toml", text.replace('"dark"', '"drak"'))) == 2, "another target is a mistake of its own"
     assert len(load(tmp_path / "r.toml", f"also = 3\n{BASE}[adapt]\ntarget = 'dark'\nmethod = 'mcc'\n")) == 1
+
+
+@pytest.mark.parametrize("table", ["", "[optimizer]\n"])
+def test_a_recipe_of_wrong_keys_is_looked_through_until_a_thousand(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(messages, "nearest", lambda key, _: looked.append(key) or "")
+    with pytest.raises(RecipeError) as caught:
+        parsing.build(tomllib.loads(BASE + table + "".join(f"wrong{each} = 1\n" for each in range(5000))), where="r.toml")
+    assert len(caught.value.problems) == 1000
+    assert len(set(looked)) <= 3000, "what is right beside them is looked at twice more"
+    assert str(caught.value).endswith("and at least 950 more problems")

@@ -65,7 +65,9 @@ class Dataset:
         """Raise PluginError where the options are no model, or the version is neither text nor a function."""
         check_options(self.read, self.options)
         if not isinstance(self.version, str) and not callable(self.version):
-            raise PluginError(f"{self.read}: version is {self.version!r}.", 'text, version = "2", or a function that returns it')
+            raise PluginError(
+                f"{self.read}: version is {self.version!r}.", 'text, version = "2", or a function that returns it'
+            )
 
     def fetched(self, options: BaseModel | None = None) -> tuple[Download, ...]:
         """Return what to fetch with these options."""

@@ -36,4 +36,3 @@ def digest_of(
     for key, version in (versions or {}).items():
         whole["divided" if key == "data" else f"divided.{key}"] = version  # named after the first version that there was
     return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
