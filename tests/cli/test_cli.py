@@ -190,6 +190,7 @@ BAD_COMMANDS = {
     "a device that is not": (["apply", "toy.toml", "--device", "tpu"], "--device tpu"),
     "a GPU that is not": (["apply", "toy.toml", "--device", "cuda:77"], "--device cuda:77"),
     "a plugin that is not": (["show", "toi"], 'did you mean "toy"?'),
+    "a recipe in a plugin's place": (["show", "quickstart"], "tlkit init --from quickstart writes the one that comes with tlkit"),
     "a plugin in capitals": (["show", "TOY"], 'did you mean "toy"?'),
     "a check of nothing": (["check", "toi"], "toi"),
     "a folder that is not": (["init", "nowhere"], "nowhere: there is no such folder.\n  a folder with the images of each class"),

@@ -50,6 +50,11 @@ def test_file_that_is_no_recipe_says_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "half.toml").write_text("a = ")
     said = {
         "r.toml": ["there is no such recipe.", "tlkit init FOLDER writes one for a folder of images"],
+        "quickstart": [
+            "there is no such recipe.", "tlkit init --from quickstart writes the one that comes with tlkit",
+            "tlkit init FOLDER writes one for a folder of images",
+        ],
+        "n" * 253: ["there is no such recipe.", "tlkit init FOLDER writes one for a folder of images"],
         "a b": ["is a folder, not a recipe.", f"tlkit init '{tmp_path / 'a b'}' writes one for a folder of images"],
         "ant.jpg": [
             "is a picture, not a recipe.", "a recipe is a TOML file; tlkit init, inspect and advise take a folder of images",

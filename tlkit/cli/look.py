@@ -21,7 +21,7 @@ from tlkit.cli.options import (
     SetOption,
     choice,
 )
-from tlkit.errors import RecipeError
+from tlkit.errors import RecipeError, TlkitError
 from tlkit.plugin import kinds
 
 _RECIPE = "recipe"
@@ -33,8 +33,8 @@ def list_plugins(
     as_json: JsonOption = False,
 ) -> None:
     """List the installed plugins, or the shipped recipes."""
-    from tlkit.advice import shipped_recipes
     from tlkit.plugin import registry
+    from tlkit.recipe import shipped_recipes
     from tlkit.reports import plugins
 
     entries = {each: registry.entries(each.value) for each in kinds.KINDS if kind in (None, each.name)}
@@ -49,6 +49,7 @@ def list_plugins(
         console.show(plugins.plugins(each, found))
     if kind == _RECIPE:
         console.show(plugins.recipes(recipes))
+        console.line("tlkit init --from NAME writes one of them here.")
     elif kind is None:
         console.line("tlkit show NAME tells more of one; tlkit list --kind recipe lists recipes.")
     for line in registry.scan().broken:
@@ -61,10 +62,13 @@ def show(
 ) -> None:
     """Show the stages, weights, preprocessing and options of a plugin."""
     from tlkit.plugin import registry
+    from tlkit.recipe import shipped_recipes
     from tlkit.reports import plugins
 
     found = [kind.value for kind in kinds.KINDS if registry.offers(kind.value, name)]
     if not found:
+        if hint := shipped_recipes.hint(name):
+            raise TlkitError(f"{name}: is a recipe, not a plugin.", *hint)
         raise registry.unknown(name)
     records = []
     for kind in found:

@@ -48,8 +48,9 @@ def init(
     ] = None,
 ) -> None:
     """Write a recipe for a folder of images, or a copy of a shipped one."""
-    from tlkit.advice import init_recipe, shipped_recipes
+    from tlkit.advice import init_recipe
     from tlkit.advice.strategies import Likeness
+    from tlkit.recipe import shipped_recipes
 
     if (folder is None) == (source is None):
         raise typer.BadParameter("give either a FOLDER of images or --from NAME; tlkit list --kind recipe lists the names")

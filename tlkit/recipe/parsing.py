@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from tlkit.errors import RecipeError, TlkitError, in_setting, nearest, setting
 from tlkit.plugin import image_kinds
-from tlkit.recipe import other_names
+from tlkit.recipe import other_names, shipped_recipes
 from tlkit.recipe.merging import merge, names_first, set_
 from tlkit.recipe.messages import Said, dotted, errors, no_such_key, said, shown, words
 from tlkit.recipe.recipe import FORMAT, MAPS, ONLY_ARM, UNKNOWN, Arm, Header, Recipe
@@ -48,7 +48,11 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8-sig")  # with a byte order mark or without
     except FileNotFoundError:
-        raise TlkitError(f"{path}: there is no such recipe.", "tlkit init FOLDER writes one for a folder of images") from None
+        raise TlkitError(
+            f"{path}: there is no such recipe.",
+            *shipped_recipes.hint(path.name),
+            "tlkit init FOLDER writes one for a folder of images",
+        ) from None
     except IsADirectoryError:
         raise TlkitError(
             f"{path}: is a folder, not a recipe.", f"tlkit init {shlex.quote(str(path))} writes one for a folder of images"

@@ -22,6 +22,13 @@ def questions() -> dict[str, str]:
     return {path.stem: _question(path.read_text(encoding="utf-8")) for path in sorted(folder().glob("*.toml"))}
 
 
+def hint(name: str) -> tuple[str, ...]:
+    """Return how to write the recipe of a name, or of a file's name; nothing where no such recipe comes with tlkit."""
+    stem = name.removesuffix(".toml")
+    ours = any(path.stem == stem for path in folder().glob("*.toml"))
+    return (f"tlkit init --from {stem} writes the one that comes with tlkit",) if ours else ()
+
+
 def write(name: str, output: Path | None, *, force: bool) -> Path:
     """Write a copy of a recipe.
 
