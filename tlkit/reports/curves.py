@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tlkit import files, tasks
@@ -18,6 +21,9 @@ from tlkit.reports import svg
 
 _SIZE = (10.0, 4.2)  # inches, with one row of names below
 _ROW, _LINE, _LETTER = 0.22, 0.75, 0.085  # inches: the height of a row of names, the width of its line and of a letter
+
+_MARKED = 10  # epochs of a line with a mark at each
+_BAND, _FAINT = "lowest to highest run", 0.2
 
 Run = tuple[str, Sequence[Mapping[str, Any]]]
 
@@ -36,7 +42,8 @@ def write(path: Path, runs: Iterable[Run]) -> None:
 
     Args:
         path: Of the .svg file.
-        runs: Arm and epochs (lines of metrics.jsonl) of each run; several seeds of an arm share its colour.
+        runs: Arm and epochs (lines of metrics.jsonl) of each run. Several runs of an arm, its seeds or folds, become one line, their mean, in
+            a band from the lowest to the highest; where they end at different epochs it goes on with those that are left.
     """
     drawn = list(runs)
     tested = [bool(epoch["test"]) for _, epochs in drawn for epoch in epochs]  # arms without test curves cannot be compared
@@ -61,13 +68,16 @@ def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
         by for by in known if any(by in (epoch[held_out] or {}) for _, epochs in drawn for epoch in epochs)
     )
     for axes, metric in ((left, "loss"), (right, judged)):
-        for arm, epochs in drawn:
-            _draw(axes, epochs, "train", metric, colours[arm], "--")
-            _draw(axes, epochs, held_out, metric, colours[arm], "-")
+        for arm in arms:
+            each = [epochs for name, epochs in drawn if name == arm]
+            _draw(axes, each, "train", metric, colours[arm], "--")
+            _draw(axes, each, held_out, metric, colours[arm], "-")
         _dress(axes, metric)
-    keys = [Line2D([], [], color=colours[arm], lw=2, label=arm) for arm in arms]
+    keys: list[Artist] = [Line2D([], [], color=colours[arm], lw=2, label=arm) for arm in arms]
     keys += [Line2D([], [], color="0.3", ls=style, label=name) for style, name in (("-", held_out), ("--", "train"))]
-    columns = max(1, int(_SIZE[0] / (_LINE + _LETTER * max(len(name) for name in (*arms, held_out)))))
+    if len(drawn) > len(arms):
+        keys.append(Patch(color="0.3", alpha=_FAINT, lw=0, label=_BAND))
+    columns = max(1, int(_SIZE[0] / (_LINE + _LETTER * max(len(str(key.get_label())) for key in keys))))
     made.legend(handles=keys, loc="lower center", ncols=min(len(keys), columns), frameon=False)
     rows = -(-len(keys) // columns)
     made.set_figheight(_SIZE[1] + (rows - 1) * _ROW)
@@ -81,10 +91,20 @@ def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
     return made
 
 
-def _draw(axes: Axes, epochs: Sequence[Mapping[str, Any]], split: str, metric: str, colour: str, style: str) -> None:
-    points = [(epoch["epoch"], epoch[split][metric]) for epoch in epochs if metric in (epoch[split] or {})]
-    if points:
-        axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, marker="o", markersize=3, linewidth=1.6)
+def _draw(axes: Axes, runs: Sequence[Sequence[Mapping[str, Any]]], split: str, metric: str, colour: str, style: str) -> None:
+    """Draw the mean over the runs after each epoch, and a band from the lowest to the highest."""
+    values: dict[int, list[float]] = {}
+    for epoch in (epoch for epochs in runs for epoch in epochs):
+        if (value := (epoch[split] or {}).get(metric)) is not None:
+            values.setdefault(epoch["epoch"], []).append(value)
+    if not values:
+        return
+    at = sorted(values)
+    marker = "o" if len(at) <= _MARKED else ""  # of more, marks would hide the dashes
+    axes.plot(at, [fmean(values[n]) for n in at], color=colour, linestyle=style, marker=marker, markersize=3, linewidth=1.6)
+    if len(runs) > 1:
+        lowest, highest = [min(values[n]) for n in at], [max(values[n]) for n in at]
+        axes.fill_between(at, lowest, highest, color=colour, alpha=_FAINT, linewidth=0)
 
 
 def _dress(axes: Axes, metric: str) -> None:
