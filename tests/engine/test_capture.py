@@ -5,7 +5,7 @@ the bits of one that is not. What only a CUDA device can show is in test_cuda.py
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -529,3 +529,22 @@ def test_all_captures_of_a_device_share_one_side_stream(monkeypatch: pytest.Monk
     finally:
         transfer.side_stream.cache_clear()
     assert streams == ["cuda:0", "cuda:1"]
+
+
+def test_a_step_that_fails_beside_the_main_stream_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory is given to what comes next, and it may have begun to write there."""
+    calls: list[str] = []
+
+    class Stream:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def wait_stream(self, other: "Stream") -> None:
+            calls.append(f"{self.name} waits for {other.name}")
+
+    monkeypatch.setattr(transfer, "side_stream", lambda *_: Stream("side"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Stream("main"))
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    with pytest.raises(MemoryError), CudaBackend(torch.device("cuda")).warm_up():
+        raise MemoryError
+    assert calls == ["side waits for main", "main waits for side"]

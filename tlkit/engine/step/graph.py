@@ -203,9 +203,11 @@ class CudaBackend:
     def warm_up(self) -> Iterator[None]:
         """Run on a side stream, after queued work and before later work."""
         self._side.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._side):
-            yield
-        torch.cuda.current_stream(self._device).wait_stream(self._side)
+        try:
+            with torch.cuda.stream(self._side):
+                yield
+        finally:  # what a step that fails has begun may still use memory that is then given away
+            torch.cuda.current_stream(self._device).wait_stream(self._side)
 
     def capture(self, run: Callable[[], None]) -> Graph:
         """Capture a call with a memory pool of its own; torch registers the default generator, so dropout draws new values at each replay."""
