@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from tlkit.plugin import ANCHOR_VALUES, POINT_VALUES
@@ -31,12 +31,12 @@ class Answer:
         outputs: What torchvision's heads give, by its name: "cls_logits" (n, anchors, classes), "bbox_regression" (n, anchors, 4) and
             "bbox_ctrness" (n, anchors, 1) where there is one.
         anchors: (anchors, 4), which all images share.
-        levels: Anchors of each level of the pyramid.
+        level: (anchors,) number of the level of the pyramid that each is of, ascending.
     """
 
     outputs: dict[str, Tensor]
     anchors: Tensor
-    levels: list[int]
+    level: Tensor
 
     @property
     def images(self) -> int:
@@ -46,7 +46,14 @@ class Answer:
     def only(self, image: int) -> Answer:
         """Return the answer for one image."""
         one = slice(image, image + 1)
-        return Answer({name: each[one] for name, each in self.outputs.items()}, self.anchors, self.levels)
+        return Answer({name: each[one] for name, each in self.outputs.items()}, self.anchors, self.level)
+
+    @cached_property
+    def levels(self) -> list[int]:
+        """Anchors of each level of the pyramid; a GPU is waited for once."""
+        import torch
+
+        return torch.bincount(self.level.long()).tolist()
 
 
 @dataclass(frozen=True)
@@ -65,29 +72,24 @@ class Coding:
 
     def read(self, output: Tensor) -> Answer:
         """Return a head's output (n, classes + beside, anchors) in torchvision's terms."""
-        import torch
-
         values = output.transpose(1, 2)  # (n, anchors, classes + beside)
         classes = values.shape[2] - self.beside
         rest = values[0, :, classes:]
         outputs = {"cls_logits": values[:, :, :classes], "bbox_regression": values[:, :, classes : classes + 4]}
         if self.beside == POINT_VALUES:
             outputs["bbox_ctrness"] = values[:, :, -1:]
-        return Answer(outputs, rest[:, 4:8], torch.bincount(rest[:, 8].long()).tolist())
+        return Answer(outputs, rest[:, 4:8], rest[:, 8])
 
-    def losses(self, answer: Answer, wanted: Sequence[Found]) -> dict[str, Tensor]:
-        """Return torchvision's losses of the images together, by its names.
+    def losses(self, answer: Answer, wanted: Sequence[Found]) -> list[dict[str, Tensor]]:
+        """Return torchvision's losses of each image for itself, by its names.
 
         Args:
             answer: For n images.
             wanted: "boxes" (m, 4) and "labels" (m,) int64 of each image.
         """
-        model, anchors = self.model(), [answer.anchors] * answer.images
-        if self.beside == POINT_VALUES:
-            losses: dict[str, Tensor] = model.compute_loss(list(wanted), answer.outputs, anchors, answer.levels)
-        else:
-            losses = model.compute_loss(list(wanted), answer.outputs, anchors)
-        return losses
+        model, anchors = self.model(), [answer.anchors]
+        levels = (answer.levels,) if self.beside == POINT_VALUES else ()
+        return [model.compute_loss([mine], answer.only(image).outputs, anchors, *levels) for image, mine in enumerate(wanted)]
 
     def found(self, answer: Answer, sizes: Sequence[tuple[int, int]]) -> list[Found]:
         """Return the detections of each image, at most `DETECTIONS`; of boxes of a class that overlap the surest remains.

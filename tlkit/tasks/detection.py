@@ -21,7 +21,7 @@ from tlkit.recipe import augmentations
 from tlkit.recipe.augmentations import Rotate
 from tlkit.recipe.recipe import Arm
 from tlkit.tasks import box_answers, box_metrics, named_classes
-from tlkit.tasks.box_answers import Coding, Found
+from tlkit.tasks.box_answers import Answer, Coding, Found
 from tlkit.tasks.task import Metric, Predictions, Reduction, Rows, Strata, Targets, Task
 
 if TYPE_CHECKING:
@@ -151,17 +151,25 @@ def loss(coding: Coding, logits: Tensor, targets: Tensor, smoothing: float, weig
 
 def losses(coding: Coding, logits: Tensor, targets: Tensor) -> Tensor:
     """Return the sum of torchvision's losses of classes and of boxes, of each image for itself (n,)."""
+    return _losses(coding, coding.read(logits), _wanted(targets))
+
+
+def _losses(coding: Coding, answer: Answer, wanted: Sequence[Found]) -> Tensor:
     import torch
 
-    answer = coding.read(logits)
-    each = [coding.losses(answer.only(image), [_wanted(mine)]) for image, mine in enumerate(targets)]
-    return torch.stack([torch.stack(list(parts.values())).sum() for parts in each])
+    return torch.stack([torch.stack(list(parts.values())).sum() for parts in coding.losses(answer, wanted)])
 
 
-def _wanted(targets: Tensor) -> Found:
-    """Return the boxes of an image that are trained on, as torchvision takes them."""
-    there = targets[(targets[:, 4] >= 0) & (targets[:, 5] == 0)]
-    return {"boxes": there[:, :4], "labels": there[:, 4].long()}
+def _wanted(targets: Tensor) -> list[Found]:
+    """Return the boxes of each image that are trained on, as torchvision takes them; a GPU is waited for twice, for any number of images."""
+    there = _counts(targets)
+    each = targets[there].split_with_sizes(there.sum(1).tolist())
+    return [{"boxes": mine[:, :4], "labels": mine[:, 4].long()} for mine in each]
+
+
+def _counts(targets: Tensor) -> Tensor:
+    """Return which rows of targets are boxes that are trained on (n, 1 + room)."""
+    return (targets[:, :, 4] >= 0) & (targets[:, :, 5] == 0)
 
 
 # ---- predictions
@@ -172,19 +180,21 @@ def correct(coding: Coding, logits: Tensor, targets: Tensor) -> tuple[Tensor, Te
 
     Nothing is suppressed, since steps of training would take longer by it.
     """
+    return _hits(coding, coding.read(logits), _wanted(targets)).sum(), _counts(targets).sum()
+
+
+def _hits(coding: Coding, answer: Answer, wanted: Sequence[Found]) -> Tensor:
+    """Return how many boxes of each image `correct` counts as right (n,)."""
     import torch
     from torchvision.ops import box_iou
 
-    answer = coding.read(logits)
-    hits, total = targets.new_zeros((), dtype=torch.int64), targets.new_zeros((), dtype=torch.int64)
-    for image, each in enumerate(targets):
-        wanted = _wanted(each)
-        near = box_iou(wanted["boxes"], coding.boxes(answer, image)) >= box_metrics.OVERLAP  # (m, anchors)
+    hits = []
+    for image, mine in enumerate(wanted):
+        near = box_iou(mine["boxes"], coding.boxes(answer, image)) >= box_metrics.OVERLAP  # (m, anchors)
         sure, said = answer.outputs["cls_logits"][image].max(1)
         surest = sure.masked_fill(~near, -torch.inf).argmax(1)
-        hits += (near.any(1) & (said[surest] == wanted["labels"])).sum()
-        total += len(near)
-    return hits, total
+        hits.append((near.any(1) & (said[surest] == mine["labels"])).sum())
+    return torch.stack(hits)
 
 
 def probabilities(coding: Coding, logits: Tensor) -> Tensor:
@@ -201,11 +211,9 @@ def rows(coding: Coding, logits: Tensor, targets: Tensor) -> Tensor:
     """Return what evaluation keeps of each image (n, length): see `box_metrics.row`."""
     import torch
 
-    answer = coding.read(logits)
-    pairs = [(logits[at : at + 1], targets[at : at + 1]) for at in range(len(logits))]
-    begins = [
-        torch.stack([mine, *correct(coding, *pair)]) for mine, pair in zip(losses(coding, logits, targets), pairs, strict=True)
-    ]
+    answer, wanted = coding.read(logits), _wanted(targets)
+    each = _losses(coding, answer, wanted)
+    begins = torch.stack([each, _hits(coding, answer, wanted).to(each), _counts(targets).sum(1).to(each)], 1)
     sizes = [(bottom, right) for right, bottom in targets[:, 0, 2:4].tolist()]
     found = coding.found(answer, sizes)
     return torch.stack([box_metrics.row(*image) for image in zip(begins, found, targets, strict=True)])
