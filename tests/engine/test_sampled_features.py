@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from toy_operators import FAKE, Operators, on_a_gpu_that_is_not_there
 
+from tlkit.engine import transfer
 from tlkit.engine.ranks.ranks import ALONE, Alone, Shared
 from tlkit.engine.sampled_features import SampledFeatures, evenly
 
@@ -42,6 +44,15 @@ def test_processes_keep_the_rows_together_that_one_keeps_alone(size: int) -> Non
         rows = kept.together().rows
     np.testing.assert_array_equal(rows, np.arange(13))
     torch.testing.assert_close(torch.cat(given), features.mean((2, 3)))
+
+
+def test_a_gpu_is_told_once_which_images_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "pinned", lambda host: host)  # which needs a driver
+    kept = SampledFeatures(Shared(ALONE, np.arange(40), 8))
+    with on_a_gpu_that_is_not_there(), Operators() as operators:
+        for _ in range(5):
+            kept.add_(torch.empty(8, 3, device=FAKE))
+    assert (operators.uploads, operators.reads) == (1, [])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tlkit.engine import transfer
 from tlkit.engine.images.pictures import Indices
 from tlkit.engine.ranks.ranks import Shared
 from tlkit.network.network import pool
@@ -26,6 +27,7 @@ class SampledFeatures:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._own: Indices | None = None  # where the images that are kept are among those of this process
+        self._places = torch.empty(0, dtype=torch.int64)  # the same on the device, uploaded once
         self._rows: Indices = np.empty(0, np.int64)
         self._kept: list[Tensor] = []
         self._passed = 0
@@ -36,8 +38,9 @@ class SampledFeatures:
         if self._own is None:
             self._rows = evenly(self._shared.total, features.shape[1])
             self._own = self._shared.some(self._rows)
+            self._places = transfer.upload(self._own, features.device)
         first, last = np.searchsorted(self._own, (self._passed, self._passed + len(features)))
-        chosen = torch.from_numpy(self._own[first:last] - self._passed).to(features.device)
+        chosen = self._places[first:last] - self._passed
         self._kept.append(features[chosen].float())  # on the device: it is copied to the host once, at the end
         self._passed += len(features)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from tlkit.tasks import Task
 
 OVERLAP = 1 / 4  # of a tile, with the next one
+_CPU = torch.device("cpu")
 
 
 def logits(task: Task, answer: Callable[[Tensor], Tensor], x: Tensor, *, tile: int) -> Tensor:
@@ -31,12 +32,15 @@ def logits(task: Task, answer: Callable[[Tensor], Tensor], x: Tensor, *, tile: i
     def shares(part: Tensor) -> Tensor:
         return task.probabilities(answer(part).float())
 
-    found = [blended(shares, picture[None], tile=tile, overlap=int(tile * OVERLAP)) for picture in x]
-    return task.logits(torch.cat(found)).to(x.device)
+    overlap = int(tile * OVERLAP)
+    found = [blended(shares, picture[None], tile=tile, overlap=overlap, place=x.device) for picture in x]
+    return task.logits(torch.cat(found))
 
 
-def blended(answer: Callable[[Tensor], Tensor], x: Tensor, *, tile: int, overlap: int) -> Tensor:
-    """Return the answer (1, classes, H, W), on the CPU, for a picture (1, channels, H, W).
+def blended(
+    answer: Callable[[Tensor], Tensor], x: Tensor, *, tile: int, overlap: int, place: torch.device = _CPU
+) -> Tensor:  # fmt: skip
+    """Return the answer (1, classes, H, W) for a picture (1, channels, H, W).
 
     Where tiles overlap, the answer is their mean; what a tile says counts the less the nearer to its edge it is.
 
@@ -45,24 +49,25 @@ def blended(answer: Callable[[Tensor], Tensor], x: Tensor, *, tile: int, overlap
         x: The picture.
         tile: Height and width of a tile; of a side of the picture that is shorter, the whole side.
         overlap: Pixels that a tile shares with the next one, at least; less than a tile.
+        place: Where tiles are put together. On the CPU the answer needs no memory of a GPU, which is waited for after each tile.
     """
     height, width = x.shape[2:]
     if height <= tile and width <= tile:
-        return answer(x).float().cpu()
-    across = _weights(min(tile, width), overlap)
-    down = _weights(min(tile, height), overlap)
+        return answer(x).float().to(place)
+    across = _weights(min(tile, width), overlap, place)
+    down = _weights(min(tile, height), overlap, place)
     weights = down[:, None] * across[None, :]
-    counted = torch.zeros(height, width)
+    counted = torch.zeros(height, width, device=place)
     total: Tensor | None = None
     for top in _starts(height, tile, overlap):
         for left in _starts(width, tile, overlap):
             at = (..., slice(top, top + len(down)), slice(left, left + len(across)))
-            found = answer(x[at].contiguous()).float().cpu()
-            total = torch.zeros(1, found.shape[1], height, width) if total is None else total
+            found = answer(x[at].contiguous()).float().to(place)
+            total = torch.zeros(1, found.shape[1], height, width, device=place) if total is None else total
             total[at] += found * weights
             counted[at] += weights
     assert total is not None
-    return total / counted
+    return total.div_(counted)
 
 
 def _starts(side: int, tile: int, overlap: int) -> list[int]:
@@ -71,8 +76,8 @@ def _starts(side: int, tile: int, overlap: int) -> list[int]:
     return [*range(0, last, tile - overlap), last]
 
 
-def _weights(length: int, overlap: int) -> Tensor:
+def _weights(length: int, overlap: int, device: torch.device) -> Tensor:
     """Return what the pixels along a tile count: less than 1 within `overlap` of an edge."""
-    place = torch.arange(length)
-    edge = torch.minimum(place, length - 1 - place) + 1.0
+    at = torch.arange(length, device=device)
+    edge = torch.minimum(at, length - 1 - at) + 1.0
     return (edge / max(1, overlap)).clamp(max=1)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from tlkit import machine
-from tlkit.engine import evaluate
+from tlkit.engine import evaluate, transfer
 from tlkit.engine.images import pillow_warnings
 from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.normalisation import normalise
@@ -220,12 +220,12 @@ class Predictor:
 
     def _averaged(self, batch: NDArray[Any], answer: Callable[[Network, torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
         """Return what the network answers for pictures (n, views, height, width, channels), the mean over the views."""
-        answers = [answer(self.network, self._normalised(batch[:, view])).cpu() for view in range(batch.shape[1])]
-        return (answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)).numpy()
+        answers = [answer(self.network, self._normalised(batch[:, view])) for view in range(batch.shape[1])]
+        return (answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)).cpu().numpy()
 
     def _normalised(self, pictures: NDArray[Any]) -> torch.Tensor:
         stacked = as_tensor(np.ascontiguousarray(pictures))
-        return normalise(stacked.to(self.device), self.convention).contiguous()
+        return normalise(transfer.upload(stacked, self.device), self.convention).contiguous()
 
 
 def _decoded(image: stacks.Picture, digest: bytes | None, *, views: tuple[Geometry, ...]) -> NDArray[Any] | DataError:

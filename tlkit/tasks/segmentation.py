@@ -17,8 +17,7 @@ from tlkit.errors import TlkitError
 from tlkit.plugin.masks import IGNORED, MaskFile
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import Arm
-from tlkit.tasks import mask_metrics, named_classes
-from tlkit.tasks.mask_metrics import BINS, LEAST_LOGIT, WIDTH
+from tlkit.tasks import mask_metrics, mask_rows, named_classes
 from tlkit.tasks.task import Metric, Predictions, Reduction, Rows, Strata, Targets, Task
 
 if TYPE_CHECKING:
@@ -205,21 +204,7 @@ def chosen(logits: Tensor) -> Tensor:
 
 def rows(logits: Tensor, targets: Tensor) -> Tensor:
     """Return what evaluation keeps of each image (n, length) float64: see `mask_metrics`."""
-    import torch
-
-    images, classes = logits.shape[:2]
-    known = targets != IGNORED
-    image = torch.arange(images, device=logits.device)[:, None, None].expand_as(targets)[known]
-    label, picked = targets.long()[known], logits.argmax(1)[known]
-    confusion = torch.bincount((image * classes + label) * classes + picked, minlength=images * classes**2)
-    each = _cross_entropy(logits, targets)
-    parts = [confusion.reshape(images, -1).double(), each.double().sum((1, 2))[:, None]]
-    if classes == 2:
-        odds = (logits[:, 1] - logits[:, 0])[known]
-        place = ((odds - LEAST_LOGIT) / WIDTH).floor().long().clamp(0, BINS - 1)
-        spread = torch.bincount((image * 2 + label) * BINS + place, minlength=images * 2 * BINS)
-        parts.append(spread.reshape(images, -1).double())
-    return torch.cat(parts, 1)
+    return mask_rows.rows(logits, targets, _cross_entropy(logits, targets))
 
 
 def basic(predictions: Predictions) -> tuple[float, float]:

@@ -1,0 +1,63 @@
+"""Count the pixels of masks image by image, for evaluation; `mask_metrics` says what a row holds.
+
+The rule: nothing is read from the device, so that on a GPU the host runs ahead of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tlkit.plugin.masks import IGNORED
+from tlkit.tasks.mask_metrics import BINS, LEAST_LOGIT, WIDTH
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def rows(logits: Tensor, targets: Tensor, losses: Tensor) -> Tensor:
+    """Return what evaluation keeps of each image (n, length) float64.
+
+    Args:
+        logits: (n, classes, h, w).
+        targets: (n, h, w) uint8.
+        losses: Of each pixel (n, h, w), 0 where it is ignored.
+    """
+    import torch
+
+    classes, known = logits.shape[1], targets != IGNORED
+    labels = targets.long()
+    parts = [_counted(labels * classes + logits.argmax(1), known, classes**2), losses.double().sum((1, 2))[:, None]]
+    if classes == 2:
+        place = ((logits[:, 1] - logits[:, 0] - LEAST_LOGIT) / WIDTH).floor().long().clamp(0, BINS - 1)
+        parts.append(_counted(labels * BINS + place, known, 2 * BINS))
+    return torch.cat(parts, 1)
+
+
+def _counted(numbers: Tensor, known: Tensor, bins: int) -> Tensor:
+    """Return how many known pixels of each image have each number (n, bins) float64.
+
+    Args:
+        numbers: (n, h, w) int64, from 0 to bins - 1 where a pixel is known.
+        known: (n, h, w).
+        bins: How many numbers there are.
+    """
+    import torch
+
+    images, total = len(numbers), len(numbers) * bins
+    first = torch.arange(0, total, bins, device=numbers.device)[:, None, None]
+    places = torch.where(known, numbers + first, total).flatten()  # all others are counted in one more bin
+    found = _counted_there(places, total + 1) if places.is_cuda else torch.bincount(places, minlength=total + 1)
+    return found[:-1].reshape(images, bins).double()
+
+
+def _counted_there(places: Tensor, bins: int) -> Tensor:
+    """Return what torch.bincount does (bins,), which on a GPU reads the largest number. Whole numbers add up to the same in any order."""
+    import torch
+
+    found = torch.zeros(bins, dtype=torch.int64, device=places.device)
+    before, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)  # in a fixed order the numbers are sorted first
+    try:
+        return found.scatter_add_(0, places, torch.ones((), dtype=torch.int64, device=places.device).expand_as(places))
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=only_warned)
