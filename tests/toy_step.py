@@ -7,8 +7,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from toy_operators import FAKE
 from toy_training import training
 
+from tlkit.engine.domains.batch_loss import DomainLoss
+from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.step.graph import Captured
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
@@ -94,6 +97,20 @@ def assert_same(mine: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     assert mine.keys() == theirs.keys()
     for name, tensor in theirs.items():
         assert torch.equal(mine[name], tensor), name
+
+
+def there(network: Network, plan: Plan, ranks: Ranks = ALONE, domains: Callable[[], DomainLoss] | None = None) -> Step:
+    """A step on a GPU that is not there, set to the first phase; `domains` makes its loss of adaptation once the network is there."""
+    for module in network.modules():  # Module.to asks for a driver
+        for name, tensor in module._parameters.items():
+            module._parameters[name] = None if tensor is None else nn.Parameter(torch.empty_like(tensor, device=FAKE))
+        for name, tensor in module._buffers.items():
+            module._buffers[name] = None if tensor is None else torch.empty_like(tensor, device=FAKE)
+    network.to = lambda **_: network
+    step = Step(network, plan, FAKE, ranks=ranks, domains=None if domains is None else domains())
+    step.begin_(1)
+    step.set_rates_(1.0)
+    return step
 
 
 @dataclass

@@ -6,39 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 from toy_operators import FAKE, Operators, on_a_gpu_that_is_not_there
-from toy_step import OPTIMIZERS, batch, everything, group, made, table
+from toy_step import OPTIMIZERS, batch, everything, group, made, table, there
 from toy_training import CPU
 from toy_two_processes import Remembering
 
-from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step.changing import finite
 from tlkit.engine.step.counting import Counted
 from tlkit.engine.step.step import Step
-from tlkit.network.network import Network
-from tlkit.plans.plan import Plan
 from tlkit.record.formats import ComputeFormat
 
 # Of the toy: three convolutions and norms, a head; a loss, sums, and whether it is finite.
 MOST_FORWARD = 90
 MOST_BACKWARD = 120
 MOST_OPTIMIZER = 45
-
-
-def there(network: Network, plan: Plan, ranks: Ranks = ALONE) -> Step:
-    """A step on a GPU that is not there, set to the first phase."""
-    for module in network.modules():  # Module.to asks for a driver
-        for name, tensor in module._parameters.items():
-            module._parameters[name] = None if tensor is None else nn.Parameter(torch.empty_like(tensor, device=FAKE))
-        for name, tensor in module._buffers.items():
-            module._buffers[name] = None if tensor is None else torch.empty_like(tensor, device=FAKE)
-    network.to = lambda **_: network
-    step = Step(network, plan, FAKE, ranks=ranks)
-    step.begin_(1)
-    step.set_rates_(1.0)
-    return step
 
 
 @pytest.mark.parametrize("images", [8, 64])

@@ -19,6 +19,7 @@ from tlkit.engine.augment.batched import Batched, as_arrays
 from tlkit.engine.augment.draws import Draws
 from tlkit.engine.augment.mix import Mixing, mix_by
 from tlkit.engine.augment.parameters import Parameters, parameters
+from tlkit.engine.images.masks import Masks
 from tlkit.engine.images.normalisation import Normaliser
 from tlkit.engine.images.parts import Part, TrainingPart
 from tlkit.engine.images.pictures import Indices
@@ -26,6 +27,7 @@ from tlkit.recipe import augmentations
 
 BLOCK = 8192  # images whose tables are uploaded at once: under 2 MB with every augmentation
 FIRST = 4  # batches of the first block: the device begins with them while the host draws for the next block
+_CPU = torch.device("cpu")
 
 
 def inputs(part: Part, order: Indices, epoch: int, device: torch.device, size: int) -> Iterator[Tensor]:
@@ -41,9 +43,14 @@ def inputs(part: Part, order: Indices, epoch: int, device: torch.device, size: i
 
 def targets(part: Part, order: Indices, epoch: int, device: torch.device, size: int) -> Iterator[Tensor]:
     """Yield `part.targets` of an order, in batches; masks and boxes are made on the CPU, whatever the device."""
-    if device.type == "cpu" or part.places:
+    if device.type == "cpu":
         for chosen in slices(order, size):
             yield part.targets(chosen, epoch, device)
+    elif part.masks is not None:
+        yield from masks_ahead(part, part.masks, order, epoch, device, size)
+    elif part.places:
+        for chosen in slices(order, size):
+            yield transfer.upload(part.targets(chosen, epoch, _CPU), device)
     else:
         yield from batched_targets(part, order, epoch, device, size)
 
@@ -110,6 +117,20 @@ def batched_targets(part: Part, order: Indices, epoch: int, device: torch.device
         shares = transfer.upload(mixing.shares.astype(np.float32), device)
         for batch in block.batches:
             yield kind.mix(own[batch.images], theirs[batch.images], shares[batch.images], part.classes)
+
+
+def masks_ahead(
+    part: Part, masks: Masks, order: Indices, epoch: int, device: torch.device, size: int
+) -> Iterator[Tensor]:  # fmt: skip
+    """Yield masks (size, H, W) uint8 that a thread makes ahead; their copies run while the device computes."""
+
+    def make(chosen: Indices, out: Tensor) -> None:
+        out.copy_(part.targets(chosen, epoch, _CPU))
+
+    shape = part.size if isinstance(part, TrainingPart) else masks.geometry.size
+    yield from transfer.ahead(
+        make, slices(order, size), rows=size, shape=shape, dtype=torch.uint8, copier=transfer.copier(device)
+    )
 
 
 @dataclass(frozen=True)

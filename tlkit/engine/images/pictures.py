@@ -88,7 +88,7 @@ class Pictures:
         if self.on(indices, device):
             return self.resident.index_select(0, transfer.upload(self.places(indices), device))
         if self._ready_made() and self.split.pixels is not None:
-            return as_tensor(self.split.pixels[indices]).to(device)
+            return transfer.upload(as_tensor(self.split.pixels[indices]), device)
         rows = self._row[indices]
         out = np.empty((len(indices), *self.geometry.shape), dtype=self.geometry.values)
         here = rows >= 0
@@ -101,7 +101,7 @@ class Pictures:
             ):  # said when prepared
                 for at, picture in zip(np.flatnonzero(~here), pool.map(self._one, indices[~here].tolist()), strict=True):
                     out[at] = picture
-        return as_tensor(out).to(device)
+        return transfer.upload(as_tensor(out), device)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -149,7 +149,9 @@ class Feed:
         """Keep on the device what fits beside training: first what trains, then what is evaluated."""
         residency, beside = self._train.pictures.residency, self._plan.memory.network
         residency.begin()
-        for part in (self._train, *self._evaluated.fed):
+        second = None if self._target is None else self._target.second
+        trained = [self._train, *self._beside, *([] if second is None else [second])]
+        for part in (*trained, *self._evaluated.fed):
             rows = self._rows.get(id(part))
             if rows is not None:
                 rows.settle_(self._device, residency, beside=beside)

@@ -1,0 +1,250 @@
+"""Masks, boxes and adaptation on a GPU that is not there: how many kernels, and nothing that waits but where it must."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy_domains
+import toy_masks
+from torch import Tensor, nn
+from toy_operators import FAKE, Operators, on_a_gpu_that_is_not_there
+from toy_step import there
+from toy_training import CPU, Training, training
+
+from tlkit import tasks
+from tlkit.engine import tiles, transfer
+from tlkit.engine.domains.batch_loss import DomainLoss
+from tlkit.engine.fit import Fit
+from tlkit.engine.images import device_batches
+from tlkit.engine.images.geometry import Geometry
+from tlkit.engine.ranks.shares import Whole
+from tlkit.engine.step.counting import Counted
+from tlkit.engine.step.host_reads import HostReads
+from tlkit.engine.step.losses import Batch
+from tlkit.engine.step.step import Step
+from tlkit.engine.transfer import PlainCopier
+from tlkit.plugin import IMAGENET, Boxes
+from tlkit.run.prediction import Predictor
+from tlkit.tasks import detection, mask_rows
+
+CUDA = torch.device("cuda")
+SEGMENTATION = tasks.get("segmentation")
+# Of the toy, forward, with the losses and sums of its task.
+MOST_OF_MASKS, MOST_OF_BOTH_DOMAINS = 110, 140
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    toy_masks.install(monkeypatch)
+    toy_masks.write(tmp_path / "data")
+    (tmp_path / "r.toml").write_text(toy_masks.RECIPE)
+    return tmp_path / "r.toml"
+
+
+def taken(step: Step, batch: Batch, whole: Whole) -> Operators:
+    """The operators of the forward pass of a step, of its losses and sums."""
+    with Operators() as operators, torch.no_grad():
+        found = step._losses.of(batch, whole, 0, Counted(whole.counts[0]), synced=False, start=0, aux_heads={})
+        step._add_(0, found, whole.counts[0], here=True)
+    return operators
+
+
+# ---- masks
+
+
+@pytest.mark.parametrize("head", ["fcn", "unet"])
+def test_a_step_on_masks_takes_as_many_kernels_for_any_batch_and_waits_for_nothing(recipe: Path, head: str) -> None:
+    counts = []
+    mine = training(recipe, "data.crop_size=16", f"head.kind={head}", "loss={dice=1.0, focal=1.0}", keep=False)
+    with on_a_gpu_that_is_not_there():
+        step = there(mine.network, replace(mine.plan, class_weights=(1.0, 2.0)))
+        for images in (2, 16):
+            x, masks = torch.empty(images, 3, 16, 16, device=FAKE), torch.zeros(images, 16, 16, dtype=torch.uint8, device=FAKE)
+            operators = taken(step, (x, masks), Whole((images,), (images,)))
+            assert (operators.reads, operators.uploads) == ([], 0)
+            counts.append(len(operators.kernels))
+    assert counts[0] == counts[1] <= MOST_OF_MASKS
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_masks_are_evaluated_without_a_look_at_the_device(classes: int) -> None:
+    """What is kept of each image comes to the host once at the end, and its targets, which say nothing, beside it."""
+    assert SEGMENTATION.reduction is not None
+    counts = []
+    for images in (2, 8):
+        with on_a_gpu_that_is_not_there(), Operators() as operators:
+            logits = torch.empty(images, classes, 20, 30, device=FAKE)
+            rows = SEGMENTATION.reduction.rows(logits, torch.zeros(images, 20, 30, dtype=torch.uint8, device=FAKE))
+        assert (rows.shape[0], rows.dtype, rows.device) == (images, torch.float64, FAKE)
+        assert (operators.reads, operators.uploads) == ([], 0)
+        counts.append(len(operators.kernels))
+    assert counts[0] == counts[1] <= 42
+
+
+def test_pixels_are_counted_on_a_gpu_as_torch_counts_them() -> None:
+    places = torch.randint(0, 9, (500,), generator=torch.Generator().manual_seed(0))
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        assert torch.equal(mask_rows._counted_there(places, 12), places.bincount(minlength=12))
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_masks_are_made_ahead_of_a_gpu_and_are_those_of_the_cpu(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffers: list[tuple[int, ...]] = []
+
+    class Copier(PlainCopier):
+        def buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+            buffers.append(shape)
+            return super().buffer(shape, dtype)
+
+    mine = training(recipe, "data.crop_size=16", 'data.augment=["random_crop", "hflip"]', keep=False)
+    monkeypatch.setattr(transfer, "copier", lambda _: Copier(CPU))
+    train, held_out = mine.prepared.train, mine.prepared.evaluated.validation
+    assert held_out is not None
+    for part, size in ((train, (16, 16)), (held_out, held_out.pictures.geometry.size)):
+        order = part.indices[::-1]
+        found, expected = (list(device_batches.targets(part, order, 1, device, 3)) for device in (CUDA, CPU))
+        assert len(found) == len(expected)
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+        assert set(buffers) == {(3, *size)}
+        buffers.clear()
+
+
+@pytest.mark.parametrize("size", [(40, 100), (97, 130)])
+def test_tiles_are_put_together_where_the_picture_is(size: tuple[int, int]) -> None:
+    with on_a_gpu_that_is_not_there(), Operators() as operators:
+        x = torch.empty(2, 3, *size, device=FAKE)
+        found = tiles.logits(SEGMENTATION, lambda part: part[:, :2].contiguous(), x, tile=64)
+    assert (found.shape, found.device) == ((2, 2, *size), FAKE)
+    assert (operators.reads, operators.uploads) == ([], 0)
+
+
+# ---- classes
+
+
+def test_views_of_images_come_to_the_host_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[tuple[int, ...]] = []
+    cpu = Tensor.cpu
+    monkeypatch.setattr(Tensor, "cpu", lambda rows: copied.append(tuple(rows.shape)) or cpu(rows))
+    predictor = Predictor(nn.Identity(), ("one",), IMAGENET, Geometry((8, 8), (8, 8), "bilinear"), 4, CPU)  # type: ignore[arg-type]
+    found = predictor._averaged(np.zeros((4, 5, 8, 8, 3), np.uint8), lambda _, x: x.mean((2, 3)))
+    assert (found.shape, copied) == ((4, 3), [(4, 3)])
+
+
+# ---- boxes
+
+
+def boxes(images: int) -> Tensor:
+    """Targets of images that have 0, 1, 2 ... boxes, the last of each ignored."""
+    targets = np.empty(images, object)
+    for index in range(images):
+        corners = np.array([[4, 4, 12, 20]] * (index % 4), np.float32).reshape(-1, 4)
+        ignored = np.arange(len(corners)) == len(corners) - 1
+        targets[index] = Boxes((32, 32), corners, np.arange(len(corners)) % 2, ignored, 4)
+    return detection.batch(targets)
+
+
+def answered(images: int) -> Tensor:
+    """What a head of places gives for two classes and two levels, of 16 and 4 places."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(images, 2 + detection.POINT_DETECTION.outputs(0), 20, generator=generator)
+    steps = torch.arange(20.0)
+    logits[:, 6:10] = torch.stack([steps, steps, steps + 8, steps + 8])
+    logits[:, 10] = torch.tensor([0.0] * 16 + [1.0] * 4)
+    return logits
+
+
+def test_the_boxes_that_count_are_found_with_one_look_at_the_device_for_any_number_of_images() -> None:
+    for images in (1, 7):
+        with HostReads() as reads:
+            hits, total = detection.POINT_DETECTION.correct(answered(images), boxes(images))
+        assert reads.found == ["aten.index.Tensor"]
+        assert int(total) == sum(max(0, index % 4 - 1) for index in range(images))
+        assert 0 <= int(hits) <= int(total)
+
+
+def test_levels_are_counted_once_for_a_batch_of_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    bincount = torch.bincount
+
+    def counting(*args: Tensor, **more: int) -> Tensor:
+        counted.append(len(args[0]))
+        return bincount(*args, **more)
+
+    monkeypatch.setattr(torch, "bincount", counting)
+    assert detection.POINT_DETECTION.reduction is not None
+    logits, targets = answered(5), boxes(5)
+    rows = detection.POINT_DETECTION.reduction.rows(logits, targets)
+    assert counted == [20]
+    torch.testing.assert_close(rows[:, 0], detection.POINT_DETECTION.losses(logits, targets))
+    hits, total = detection.POINT_DETECTION.correct(logits, targets)
+    assert rows[:, 1:3].sum(0).tolist() == [int(hits), int(total)]
+
+
+def test_boxes_come_to_a_gpu_without_waiting_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    uploaded: list[Tensor] = []
+    monkeypatch.setattr(transfer, "upload", lambda host, device: uploaded.append(host) or host)
+
+    class Part:
+        masks, places = None, True
+
+        def targets(self, chosen: np.ndarray, epoch: int, device: torch.device) -> Tensor:
+            assert device == CPU
+            return torch.from_numpy(chosen)
+
+    found = list(device_batches.targets(Part(), np.arange(5), 0, CUDA, 2))  # type: ignore[arg-type]
+    assert [each.tolist() for each in found] == [[0, 1], [2, 3], [4]]
+    assert len(uploaded) == 3
+
+
+# ---- adaptation
+
+METHODS = {
+    "cdan": 'adapt={target="dark", images="all", method="cdan"}',
+    "dann": 'adapt={target="dark", images="all", method="dann"}',
+    "mdd": 'adapt={target="dark", images="all", method="mdd"}',
+    "mmd": 'adapt={target="dark", images="all", method="mmd", options={stages=["stem", "block2"]}}',
+    "mcc": 'adapt={target="dark", images="all", method="mcc"}',
+    "mme": 'adapt={target="dark", images="all", method="mme", labels_per_class=2}',
+}  # fmt: skip
+
+
+def adapted(folder: Path, *settings: str) -> Training:
+    text = toy_domains.recipe(adapt='method = "dann"\n', more="[lr_groups]\nbackbone = 1e-2\nhead = 1e-2\n")
+    return training(toy_domains.write(folder, text), *settings, keep=False)
+
+
+@pytest.mark.parametrize(
+    "method", ["cdan", "mmd", "mme", *(pytest.param(method, marks=pytest.mark.slow) for method in ("dann", "mcc", "mdd"))]
+)
+def test_a_step_of_adaptation_takes_as_many_kernels_for_any_batch_and_waits_for_nothing(tmp_path: Path, method: str) -> None:
+    counts, few = [], 3 if method == "mme" else 0
+    mine = adapted(tmp_path, METHODS[method])
+    adaptation = mine.prepared.job.resolved.adaptation
+    assert adaptation is not None
+    with on_a_gpu_that_is_not_there():
+        step = there(mine.network, mine.plan, domains=lambda: DomainLoss(mine.network, adaptation, FAKE, labelled=0.3))
+        step.set_ramp_(0.5)
+        for images in (4, 32):
+            x = torch.empty(2 * images + few, 3, 16, 16, device=FAKE)
+            labels = torch.zeros(images + few, dtype=torch.int64, device=FAKE)
+            operators = taken(step, (x, labels), Whole((images,), (images,), (few,) if few else ()))
+            assert (operators.reads, operators.uploads) == ([], 0)
+            counts.append(len(operators.kernels))
+    assert counts[0] == counts[1] <= MOST_OF_BOTH_DOMAINS
+
+
+def test_images_that_are_adapted_to_stay_on_a_device_as_those_of_the_source_do(tmp_path: Path) -> None:
+    mine = adapted(tmp_path, METHODS["dann"], 'data.augment=["random_resized_crop"]')
+    assert isinstance(mine.fit, Fit)
+    target = mine.prepared.evaluated.target
+    assert target is not None
+    assert target.training is not None
+    assert target.training.pictures is not target.part.pictures
+    mine.fit._feed_of(1)._settle()
+    for part in (mine.prepared.train, target.training, target.part):
+        assert part.pictures.on(part.indices, CPU)
