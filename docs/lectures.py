@@ -38,9 +38,16 @@ def first() -> str:
     """Return the pictures to see first, of what is measured."""
     lines: list[str] = []
     for words, wanted in _FIRST:
-        images = [image for each in EXPERIMENTS for kind, image in charts.shown(each).items() if (each.recipe, kind) in wanted]
+        images = [
+            (each.title, image)
+            for each in EXPERIMENTS
+            for kind, image in charts.shown(each).items()
+            if (each.recipe, kind) in wanted
+        ]
         if images:
-            lines += [f"**{words}**", "", *(line for image in images for line in (image, ""))]
+            lines += [f"**{words}**", ""]
+        for title, image in images:
+            lines += [*([f"{title}:", ""] if len(images) > 1 else []), image, ""]
     return "\n".join(lines)
 
 
