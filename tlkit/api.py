@@ -172,19 +172,21 @@ def export(
     from tlkit.exports import export as exporting
     from tlkit.exports import forms
     from tlkit.record import run_choice
+    from tlkit.run import torch_settings
 
     form = forms.form(to)
     chosen = run_choice.choose(as_path(run, "run"), arm)
     if chosen.why:
         note(f"{chosen.folder}: {chosen.why}")
-    return exporting.export(
-        chosen.folder,
-        form,
-        None if out is None else as_path(out, "out"),
-        quantize=quantize,
-        data=None if data is None else as_path(data, "data"),
-        note=note,
-    )
+    with torch_settings.usual():
+        return exporting.export(
+            chosen.folder,
+            form,
+            None if out is None else as_path(out, "out"),
+            quantize=quantize,
+            data=None if data is None else as_path(data, "data"),
+            note=note,
+        )
 
 
 def inspect(

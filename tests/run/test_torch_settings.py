@@ -5,10 +5,13 @@ import os
 import signal
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch.utils import deterministic
 from toy_model import OPTIONS, compiled, labels, pixels
@@ -84,6 +87,41 @@ def test_a_program_that_uses_tlkit_finds_its_settings_as_they_were(toy_recipe: P
     (made_plan,) = tlkit.plan(toy_recipe).values()
     for _ in tlkit.epochs(made_plan):
         assert _settings() == before, "between two epochs too"
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _mode() -> tuple[object, ...]:
+    modes = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    return *modes, torch.is_autocast_enabled("cpu")
+
+
+def _trained() -> tuple[dict[str, torch.Tensor], NDArray[np.float32]]:
+    made = compiled()
+    made.fit("synthetic", options=OPTIONS, epochs=1, batch_size=16, verbose=0)
+    made.save("saved")
+    return made.state_dict(), np.asarray(tlkit.load("saved", device="cpu").predict(pixels(4)))
+
+
+def test_a_model_has_the_same_bits_in_whatever_mode_the_program_is() -> None:
+    wanted, answers = _trained()
+    with _default_dtype(torch.float64), torch.device("meta"), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        before = _mode()
+        found, given = _trained()
+        assert _mode() == before
+    with torch.no_grad():
+        without_gradients, _ = _trained()
+    for tensors in (found, without_gradients):
+        assert all(torch.equal(tensors[key], tensor) for key, tensor in wanted.items())
+    assert np.array_equal(given, answers)
 
 
 def _gpu_settings() -> tuple[object, ...]:

@@ -27,7 +27,7 @@ from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Convention, Dataset, Images, Split
 from tlkit.recipe import maps, naming, parsing
 from tlkit.recipe.maps import HEAD
-from tlkit.run import start_network
+from tlkit.run import start_network, torch_settings
 from tlkit.sources import weight_files
 from tlkit.sources.places import Places
 
@@ -123,6 +123,7 @@ class Setup:
         """Find data and weights, downloading what is missing."""
         return jobs.plan_job(resolved, self.seed, places, runs=Path("runs"), where=where)
 
+    @torch_settings.usual()
     def plan(self, classes: int | None, *, compiled: bool = True) -> Plan:
         """Plan what is known without data.
 
@@ -136,6 +137,7 @@ class Setup:
         facts = DataFacts(classes or _CLASSES, ImagesPlan(0, 0, 0, "unknown"))
         return compiler.compile_plan(resolved, facts, where="Model", device=self.device)
 
+    @torch_settings.usual()
     def network(self, classes: Classes) -> Network:
         """Build the network with the weights that it starts from; the number of classes is known."""
         resolved, places = self.resolved(where="Model")

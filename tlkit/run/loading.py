@@ -16,11 +16,13 @@ from tlkit.plans import network_plugins
 from tlkit.plugin import Backbone, Head, provenance, registry
 from tlkit.recipe import naming, parsing
 from tlkit.record import run_choice, run_files, run_folder
+from tlkit.run import torch_settings
 from tlkit.run.prediction import Predictor
 from tlkit.tasks import named_classes
 from tlkit.units import Size
 
 
+@torch_settings.usual()
 def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[str], None] = lambda text: None) -> Predictor:
     """Load a run's network.
 

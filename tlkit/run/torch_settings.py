@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import torch
@@ -23,21 +23,46 @@ def applied(device: torch.device) -> Iterator[None]:
     """Set what a run on a device needs for as long as the context lasts.
 
     Torch starts no more threads than there are processors to use, of which a container's quota tells it nothing; OMP_NUM_THREADS
-    and MKL_NUM_THREADS count before that. On a GPU float32 means float32, and operators give the same bits every time.
+    and MKL_NUM_THREADS count before that. On a GPU float32 means float32, and operators give the same bits every time. Default type
+    and device, gradients and autocast are torch's own, see `usual`.
     """
     threads = torch.get_num_threads()
     wanted = min(threads, machine.processors()) if not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} & os.environ.keys() else threads
     try:
         if wanted != threads:
             torch.set_num_threads(wanted)
-        if device.type == "cuda":
-            with tf32.forbidden(), _same_bits():
+        with usual():
+            if device.type == "cuda":
+                with tf32.forbidden(), _same_bits():
+                    yield
+            else:
                 yield
-        else:
-            yield
     finally:
         if wanted != threads:
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def usual() -> Iterator[None]:
+    """Set the modes that torch starts with, in which networks are built and computed whatever mode the program has.
+
+    Tensors are float32 and on the CPU where nothing else is said, gradients are kept, and nothing is cast by itself.
+    """
+    with ExitStack() as stack:
+        dtype = torch.get_default_dtype()
+        if dtype != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if not torch.is_grad_enabled():
+            stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextmanager
