@@ -1,6 +1,9 @@
 """Computing with a seed of its own leaves the program's generators as they were: the CPU's, and that of one GPU by a stand-in."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import torch
@@ -89,3 +92,16 @@ def test_a_gpus_draws_go_on_as_if_nothing_had_been_computed_in_between() -> None
     with seeding.seeded(7, device):
         torch.rand(5, device=device)
     assert torch.equal(torch.rand(3, device=device), expected)
+
+
+def test_threads_draw_one_after_the_other_as_each_would_alone() -> None:
+    both = threading.Barrier(2)
+
+    def drawn(seed: int) -> float:
+        with seeding.seeded(seed):
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.02)  # where both can be here, they draw from one generator
+            return torch.rand(1).item()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(drawn, (1, 2))) == [drawn(1), drawn(2)]

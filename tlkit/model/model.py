@@ -34,6 +34,7 @@ from tlkit.model.seen_data import Seen
 from tlkit.model.setup import Setup, Tables, input_keys
 from tlkit.model.stages import Stages
 from tlkit.model.training import Training
+from tlkit.model.turns import Turn, in_turn
 from tlkit.network import weights as weight_names
 from tlkit.network.network import Network
 from tlkit.plugin import Images
@@ -106,6 +107,7 @@ class Model:
 
     def _start(self, setup: Setup, classes: Classes, network: Network | None = None) -> None:
         self._setup = setup
+        self._turn = Turn()
         self._classes = classes
         self.stop_training = False
         self.history: History | None = None
@@ -296,6 +298,7 @@ class Model:
         self._standing.state, self._standing.optimizer = "compiled", {}
 
     @named("Model.fit")
+    @in_turn
     def fit(
         self, x: object = None, y: object = None, *, epochs: int | None = None, batch_size: int | str | None = None,
         validation_data: object = None, validation_split: float | None = None, callbacks: object = (),
@@ -375,6 +378,7 @@ class Model:
         return self.history
 
     @named("Model.evaluate")
+    @in_turn
     def evaluate(
         self, x: object, y: object = None, *, options: Mapping[str, Any] | None = None, views: int = 1,
         batch_size: int = 32, verbose: int | str = "auto", return_dict: Literal[True] = True,
@@ -421,6 +425,7 @@ class Model:
             )
 
     @named("Model.predict")
+    @in_turn
     def predict(self, x: object, *, views: int = 1, batch_size: int = 32, verbose: int | str = "auto") -> Predictions:
         """Return class probabilities (N, classes), an array with `labels` and `top(k)`.
 
@@ -447,6 +452,7 @@ class Model:
         return Predictions(rows, self.class_names, several=self._setup.several())
 
     @named("Model.embed")
+    @in_turn
     def embed(self, x: object, *, at: str | None = None, pooled: bool = True) -> NDArray[np.float32]:
         """Return the output of a stage, the last where none is named: pooled (N, C), else the map (N, C, h, w).
 
@@ -470,6 +476,7 @@ class Model:
         """
         Console().print(self._summary())
 
+    @in_turn
     def save(self, folder: str | Path) -> None:
         """Write the network, what its input and output mean, its recipe and the optimizer's state; `tlkit.load` reads it. No pickle.
 
@@ -498,6 +505,7 @@ class Model:
         """
         saving.write_recipe(as_path(file, "file"), self._last, seed=self._setup.seed)
 
+    @in_turn
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor under the names of the library that the backbone comes from, which loads it with strict=True.
 

@@ -1,11 +1,12 @@
 """Seed torch's generators for a while, and give the program's own back as they were.
 
 The rule: only the CPU's generator and that of one GPU are touched. torch.manual_seed seeds those of all GPUs, and of those that are used
-later; torch.random.fork_rng(devices=[]) gives none of them back.
+later; torch.random.fork_rng(devices=[]) gives none of them back. The process has one generator of the CPU, so one thread at a time has it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -14,12 +15,13 @@ from torch import Tensor
 
 _CPU, _CUDA = "random/cpu", "random/cuda"
 CPU = torch.device("cpu")
+_one_thread = threading.RLock()
 
 
 @contextmanager
 def kept(device: torch.device) -> Iterator[None]:
-    """Give back the generators that computing on a device draws from, as they were before."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
+    """Give back the generators that computing on a device draws from, as they were before; another thread waits for them."""
+    with _one_thread, torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
         yield
 
 

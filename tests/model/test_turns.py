@@ -1,0 +1,53 @@
+"""A model that several threads use, as a server does: one after the other, and its weights stay as they are."""
+
+import copy
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+from toy_model import compiled, labels, pixels
+
+import tlkit
+
+X, Y = pixels(), labels()
+CALLS: dict[str, Callable[[tlkit.Model], object]] = {
+    "predict": lambda model: model.predict(X),
+    "evaluate": lambda model: model.evaluate(X, Y, verbose=0),
+    "embed": lambda model: model.embed(X),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_threads_use_a_model_one_after_the_other(call: str) -> None:
+    model = compiled()
+    model.network.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    both, met = threading.Barrier(2), []
+
+    def meet(*_: object) -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.02)  # the first to leave would put BatchNorm back into training while the other computes
+            met.append(True)
+
+    model.network.stages["stem"].register_forward_pre_hook(meet)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(CALLS[call], (model, copy.copy(model))))
+    assert not met
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_callback_uses_the_model_that_is_trained_and_a_deep_copy_waits_for_nobody() -> None:
+    model, seen = compiled(), []
+
+    class Watch:
+        def on_epoch_end(self, epoch: int, logs: object) -> None:
+            seen.append(model.predict(X[:1]))
+            with ThreadPoolExecutor(1) as pool:
+                seen.append(pool.submit(copy.deepcopy(model).predict, X[:1]).result(timeout=5))
+
+    model.fit(X, Y, epochs=1, batch_size=8, callbacks=[Watch()], verbose=0)
+    assert np.array_equal(*seen)
