@@ -126,7 +126,8 @@ def make_folder(folder: Path) -> None:
         OSError: as the system says it.
     """
     missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
-    folder.mkdir(parents=True, exist_ok=True)
+    with _saying_what_is_missing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for each in missing:
         sync_folder(each.parent)
 
@@ -163,8 +164,28 @@ def _open_beside(path: Path) -> tuple[int, Path]:
     """Create a file in the same folder under a new name. Who may read it is for the user's umask to say."""
     while True:
         beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError), _saying_what_is_missing(path.parent):
             return os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), beside
+
+
+@contextlib.contextmanager
+def _saying_what_is_missing(folder: Path) -> Iterator[None]:
+    """Let the system's error say that a folder is not there, or which file stands in its place."""
+    try:
+        yield
+    except OSError as error:
+        file = file_in_place_of(folder)
+        if file is not None:
+            raise NotADirectoryError(errno.ENOTDIR, f"{shown(file)} is a file, not a folder", os.fspath(folder)) from error
+        if isinstance(error, FileNotFoundError) and not os.path.lexists(folder):
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {shown(folder)}", os.fspath(folder)) from error
+        raise
+
+
+def file_in_place_of(folder: Path) -> Path | None:
+    """Return the file that a path of a folder names, or leads through; None where the folder is there or can be made."""
+    place = next((each for each in (folder, *folder.parents) if os.path.exists(each)), None)
+    return place if place is not None and not place.is_dir() else None
 
 
 def refuse_unwritable(folder: Path) -> None:
@@ -173,12 +194,14 @@ def refuse_unwritable(folder: Path) -> None:
     Raises:
         RunFailed: with what would help.
     """
+    file = file_in_place_of(folder)
+    if file is not None:
+        raise unwritable(folder, OSError(errno.ENOTDIR, f"{shown(file)} is a file, not a folder"))
     place = folder.absolute()
     while not os.path.lexists(place):
         place = place.parent
-    wrong = errno.ENOTDIR if not place.is_dir() else 0 if os.access(place, os.W_OK | os.X_OK) else errno.EACCES
-    if wrong:
-        raise unwritable(folder, OSError(wrong, os.strerror(wrong)))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise unwritable(folder, OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def unwritable(folder: Path, error: OSError) -> RunFailed:

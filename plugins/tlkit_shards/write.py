@@ -151,3 +151,6 @@ def _check(path: Path, samples: Sequence[_Sample], found: index.Index) -> None:
 def _refuse_used(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TlkitError(f"{out}: is there already, and is not an empty folder.", "a new folder, or remove this one")
+    for each in out.parents:
+        if each.is_file():
+            raise TlkitError(f"{out}: cannot be written: {each} is a file, not a folder.", "another folder")

@@ -468,10 +468,15 @@ def test_a_precision_without_a_deterministic_kernel_is_a_failed_run_that_says_wh
 
 def test_a_folder_that_cannot_hold_runs_is_refused_before_anything_is_done(toy_recipe: Path, run: Cli) -> None:
     (toy_recipe.parent / "a_file").write_text("")
-    code, out, text = run("apply", toy_recipe, "--runs", toy_recipe.parent / "a_file" / "runs")
-    assert (code, out) == (3, "")
-    assert text.count("cannot be written: Not a directory") == 1
-    assert "--runs" in text
+    file, below = toy_recipe.parent / "a_file", toy_recipe.parent / "a_file" / "runs"
+    for command in ("apply", "plan", "rates", "inspect", "advise"):
+        assert run(command, toy_recipe, "--runs", below)[2].startswith(f"--runs {below}: {file} is a file, not a folder.\n")
+    for command in (["predict", "toy", "a.png"], ["export", "toy"], ["evaluate", "toy"], ["report", "toy"]):
+        code, out, text = run(*command, "--runs", file)
+        assert (code, out, text.splitlines()[0]) == (1, "", f"--runs {file}: is a file, not a folder.")
+    with pytest.raises(TlkitError, match=f"cannot be written: {file} is a file, not a folder"):
+        api.apply(toy_recipe, runs=below)
+    assert api.plan(toy_recipe, runs=below), "writes nothing there"
 
 
 def test_folder_whose_name_is_not_utf8_is_refused_with_a_message(toy_recipe: Path, tmp_path: Path, run: Cli) -> None:

@@ -427,9 +427,11 @@ def test_csv_has_a_row_for_every_image_and_no_formula(finished: Path, images: li
 
 
 def test_csv_that_cannot_be_written_is_a_message(finished: Path, images: list[Path], run: Cli) -> None:
+    code, _, text = run("predict", finished, images[0], "--csv", images[0] / "out.csv")
+    assert f"{images[0]}/out.csv: cannot be written: {images[0]} is a file, not a folder." in text
     code, _, text = run("predict", finished, images[0], "--csv", "nowhere/out.csv")
     assert code == 1
-    assert "nowhere/out.csv: cannot be written: No such file or directory" in text
+    assert "nowhere/out.csv: cannot be written: there is no folder nowhere." in text
 
 
 def test_threshold_leaves_out_less_probable_classes(finished: Path, images: list[Path], run: Cli) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from tlkit.errors import nearest
+from tlkit import files
+from tlkit.errors import TlkitError, nearest
 
 Name = TypeVar("Name", bound=str)
 
@@ -32,11 +33,20 @@ def _reader(names: Sequence[Name]) -> Callable[[str], Name]:
     return read
 
 
+def folder_of_runs(path: str) -> str:
+    """Refuse a file in place of the folder of runs, or of one that it lies in."""
+    file = files.file_in_place_of(Path(path))
+    if file is not None:
+        what = "" if file == Path(path) else f"{file} "
+        raise TlkitError(f"--runs {path}: {what}is a file, not a folder.", "a folder, which may be a new one: --runs runs")
+    return path
+
+
 def _no_address(path: Path) -> Path:
-    """Refuse an address of run folders, of which pathlib makes a path."""
+    """Refuse an address of run folders, of which pathlib makes a path, and a file."""
     if re.match("[a-z0-9]{2,}:/", path.as_posix()):
         raise typer.BadParameter(f"{path} is an address, which apply alone takes. Name its copy: apply prints where that is.")
-    return path
+    return Path(folder_of_runs(str(path)))
 
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a TOML file.")]

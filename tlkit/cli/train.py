@@ -21,6 +21,7 @@ from tlkit.cli.options import (
     OfflineOption,
     RecipeArgument,
     SetOption,
+    folder_of_runs,
 )
 
 
@@ -72,7 +73,13 @@ def apply(
     set_: SetOption = None,
     arm: ArmOption = None,
     runs: Annotated[
-        str, typer.Option("--runs", metavar="DIR|ADDRESS", help="Folder of the run folders, or s3://BUCKET/FOLDER.")
+        str,
+        typer.Option(
+            "--runs",
+            metavar="DIR|ADDRESS",
+            help="Folder of the run folders, or s3://BUCKET/FOLDER.",
+            callback=lambda path: folder_of_runs(path),
+        ),
     ] = "runs",
     data: DataOption = None,
     device: DeviceOption = "auto",

@@ -70,7 +70,7 @@ def export(
     else:
         contents = _contents(path, run, form)  # before a folder is made: what is refused leaves nothing
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         for file, chunks in contents.items():
             files.replace_with(file, chunks)
         card = model_card.write(path, run, form, also=said)

@@ -116,7 +116,7 @@ def save(
     optimizer = weights.to_bytes(standing.optimizer, {}) if standing.optimizer else None
     positions = b"".join([*long_lists.pieces(split), b"\n"]) if split else None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         files.replace(folder / run_folder.WEIGHTS, weights.to_bytes(tensors, {"classes": json.dumps(list(classes))}))
         others = {run_folder.SOLVED: solved, run_folder.OPTIMIZER: optimizer, run_folder.SPLIT: positions}
         for path, content in ((folder / name, content) for name, content in others.items()):

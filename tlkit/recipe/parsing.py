@@ -47,7 +47,7 @@ def read(path: Path, settings: Sequence[str] = ()) -> Recipe:
         )
     try:
         text = path.read_text(encoding="utf-8-sig")  # with a byte order mark or without
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise TlkitError(
             f"{path}: there is no such recipe.",
             *shipped_recipes.hint(path.name),

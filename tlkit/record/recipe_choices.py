@@ -116,7 +116,7 @@ def _of(record: _Decisions, arms: Collection[str]) -> _Decision | None:
 def _read(path: Path) -> _Decisions:
     try:
         return _Decisions.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # what writes there says that the folder is a file
         return _Decisions()
     except (OSError, ValidationError) as error:
         raise RunFolderError(

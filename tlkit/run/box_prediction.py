@@ -87,7 +87,7 @@ def write(found: Answer, names: Sequence[str], folder: Path, name: str, *, least
         return None
     path = folder / f"{name}.png"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         with files.replacing(path) as file:
             Image.fromarray(drawn(found, found.picture, names, least=least)).save(file, format="PNG")
     except OSError as error:

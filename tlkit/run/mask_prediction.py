@@ -87,7 +87,7 @@ def write(found: Answer, folder: Path, name: str, *, probabilities: bool) -> dic
     """
     paths = {"mask": folder / f"{name}.png"}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         image = Image.fromarray(found.mask)
         image.putpalette(palette())
         with files.replacing(paths["mask"]) as file:

@@ -125,7 +125,7 @@ def begin(out: Path, network: Mapping[str, object]) -> None:
     """
     about, path = dict(network), out / ABOUT
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        files.make_folder(out)
         if path.is_file():
             if json.loads(path.read_text(encoding="utf-8")) != about:
                 raise TlkitError(

@@ -141,7 +141,7 @@ def _write(path: Path, overlay: Path, draw: Callable[[Frame], NDArray[np.uint8]]
     first = next(frames)
     size = first.pixels.shape[:2]
     try:
-        overlay.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(overlay.parent)
         with (
             files.replacing(overlay) as file,
             video_files.writing(file, size, video_files.rate(path) / every) as writer,

@@ -115,7 +115,7 @@ def _content(path: ImageFile, digest: bytes | None) -> bytes:
     """Return the bytes of a file, which must have a digest that begins so."""
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ImageError(f"{path}: there is no such file.") from None
     except IsADirectoryError:
         raise ImageError(f"{path}: is a folder.", "name the image files in it") from None
