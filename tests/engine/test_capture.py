@@ -4,6 +4,7 @@ The stand-in's graph carries the captured call out again at every replay, on the
 the bits of one that is not. What only a CUDA device can show is in test_cuda.py.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from toy_two_processes import Remembering
 
 from tlkit import tasks
 from tlkit.engine import transfer
+from tlkit.engine.epoch_steps import in_pieces
 from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.step import Step
@@ -80,6 +82,21 @@ def test_two_phases_have_the_bits_of_steps_without_a_graph(
     assert (notes, captured.reason) == ([], None)
     assert_same(copies(captured.step), copies(plain))
     assert captured.step.sums() == plain.sums()
+
+
+def test_parts_of_a_batch_that_memory_has_no_room_for_are_captured_together(toy_recipe: Path) -> None:
+    network, plan = made(toy_recipe, table("sgd", "accumulate=2"), "freeze={block2=true}", 'backbone.batch_norm="running"')
+    step, backend = Step(copy.deepcopy(network), plan, CPU), Recorder()
+    captured = Captured(Step(network, plan, CPU, static=True), backend, note=pytest.fail, pieces=3)
+    for each in (step, captured):
+        each.begin_(1)
+        for at in range(6):
+            batches = group(network, plan, seed=at)
+            if at == 1:  # the last of an epoch
+                batches = [(x[:9], targets[:9]) for x, targets in batches]
+            each(in_pieces(batches, 3))
+    assert backend.calls == [*WARM, *CAPTURE, "replay"]
+    assert_same(copies(captured.step), copies(step))
 
 
 def test_a_graph_lives_through_the_epochs_of_its_phase(toy_recipe: Path) -> None:

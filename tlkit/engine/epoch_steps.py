@@ -15,7 +15,7 @@ from tlkit.engine.ranks import shares
 from tlkit.engine.ranks.ranks import ask_together
 from tlkit.engine.ranks.shares import Indices, Share, Whole
 from tlkit.engine.step.changing import changing, finite
-from tlkit.engine.step.graph import Captured, CudaBackend
+from tlkit.engine.step.graph import Captured, CudaBackend, piece_sizes
 from tlkit.engine.step.look import looks
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
@@ -60,7 +60,7 @@ class EpochSteps:
     ) -> None:
         self._step, self._train, self._target, self._device, self._ranks = step, train, target, device, step.ranks
         self._observer, self._watch, self._pieces = observer, watch, pieces
-        self._take = Captured(step, CudaBackend(device), note=observer.note) if graph else step
+        self._take = Captured(step, CudaBackend(device), note=observer.note, pieces=pieces) if graph else step
         self._looks = looks(step, device)
 
     @property
@@ -216,7 +216,6 @@ def in_pieces(batches: Sequence[Batch], pieces: int) -> list[Batch]:
     return [
         part
         for x, targets in batches
-        for part in zip(
-            torch.tensor_split(x, min(pieces, len(x))), torch.tensor_split(targets, min(pieces, len(x))), strict=True
-        )
+        for sizes in [piece_sizes(len(x), pieces)]
+        for part in zip(x.split_with_sizes(sizes), targets.split_with_sizes(sizes), strict=True)
     ]

@@ -56,13 +56,15 @@ class Captured:
         step: Built with static=True.
         backend: The graph backend of the step's device.
         note: Called once for each reason why a phase trains step by step.
+        pieces: Parts of a batch that pass the network one after the other.
 
     Attributes:
         reason: Why the present phase trains step by step; None where it need not.
     """
 
-    def __init__(self, step: Step, backend: Backend, *, note: Callable[[str], None]) -> None:
+    def __init__(self, step: Step, backend: Backend, *, note: Callable[[str], None], pieces: int = 1) -> None:
         self.step = step
+        self._pieces = pieces
         self.reason: str | None = None
         self._backend = backend
         self._note = note
@@ -114,9 +116,9 @@ class Captured:
 
     def _is_full(self, batches: Sequence[Batch], whole: Whole | None) -> bool:
         plan = self.step.plan
-        sizes = [len(targets) for _, targets in batches] if whole is None else whole.batches
-        full = len(batches) == plan.tables.optimizer.accumulate and all(size == plan.batch_size for size in sizes)
-        return full and all(map(_is_alike, batches, self._inputs))
+        sizes = tuple(len(targets) for _, targets in batches) if whole is None else tuple(whole.batches)
+        full = piece_sizes(plan.batch_size, self._pieces) * plan.tables.optimizer.accumulate
+        return sizes == full and all(map(_is_alike, batches, self._inputs))
 
     def _warm_up(self, batches: Sequence[Batch], whole: Whole | None) -> None:
         self._warm += 1
@@ -265,6 +267,12 @@ class _CudaGraph:
     def release(self) -> None:
         torch.cuda.synchronize(self.device)
         self.graph.reset()
+
+
+def piece_sizes(images: int, pieces: int) -> tuple[int, ...]:
+    """Return the sizes of so many parts of a batch, nearly one size; of each image where it has fewer."""
+    pieces = min(pieces, images)
+    return tuple(images // pieces + (number < images % pieces) for number in range(pieces))
 
 
 def in_words(error: Exception) -> str:
