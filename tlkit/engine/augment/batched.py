@@ -45,7 +45,8 @@ def as_arrays(
             sextants = np.array([1, 1, 1, 6])
             return {"order": drawn["order"], "amounts": (drawn["amounts"] * sextants).astype(np.float32)}
         case augmentations.RandAugment():
-            return BatchedRandAugment.sorted_by_kind(BatchedRandAugment.codes(drawn["operations"], drawn["negative"]), batches)
+            codes = BatchedRandAugment.codes(drawn["operations"], drawn["negative"])
+            return {**BatchedRandAugment.sorted_by_kind(table, codes, batches)}
         case _:
             return {name: array.view(np.int64) if array.dtype == np.uint64 else array for name, array in drawn.items()}
 

@@ -91,7 +91,14 @@ def contrast(x: Tensor, factors: Amounts) -> Tensor:
 
 def mean_grey(x: Tensor) -> Tensor:
     """Return the mean (n, 1, 1, 1) float32 of the grey levels of pixels (n, 3, H, W)."""
-    whole = grey(x).sum((1, 2, 3), dtype=torch.float64) / (x.shape[2] * x.shape[3])  # (n,); whole numbers add up exactly
+    return mean_of(grey(x))
+
+
+def mean_of(levels: Tensor) -> Tensor:
+    """Return the mean (n, 1, 1, 1) float32 of levels (n, 1, H, W)."""
+    whole = levels.sum((1, 2, 3), dtype=torch.float64) / (
+        levels.shape[2] * levels.shape[3]
+    )  # (n,); whole numbers add up exactly
     return whole.float()[:, None, None, None]
 
 

@@ -105,7 +105,7 @@ def blurred(x: Tensor) -> Tensor:
     """Return the blur (n, 3, H - 2, W - 2) of pixels (n, 3, H, W) that have all their neighbours, in whole numbers."""
     rows = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
     inner = x[:, :, 1:-1, 1:-1]
-    return rows[..., :-2].add(rows[..., 1:-1]).add_(rows[..., 2:]).add_(inner * 4).div_(13).round_()
+    return rows[..., :-2].add(rows[..., 1:-1]).add_(rows[..., 2:]).add_(inner, alpha=4).div_(13).round_()
 
 
 def _posterize(pictures: Tensor, magnitude: int) -> Tensor:
@@ -123,8 +123,8 @@ def _autocontrast(pictures: Tensor, magnitude: int) -> Tensor:
 
 
 def stretched(x: Tensor, least: Tensor, most: Tensor) -> Tensor:
-    """Spread the levels from the least to the most over 0 to 255, in whole numbers; where both are one, nothing changes."""
-    return torch.where(most > least, ((x - least) * 255).div_((most - least).clamp_(min=1)).floor_(), x)
+    """Spread the levels from the least to the most over 0 to 255, to be rounded down; where both are one, nothing changes."""
+    return torch.where(most > least, ((x - least) * 255).div_((most - least).clamp_(min=1)), x)
 
 
 def _equalize(pictures: Tensor, magnitude: int) -> Tensor:
@@ -132,16 +132,17 @@ def _equalize(pictures: Tensor, magnitude: int) -> Tensor:
     levels = pictures.permute(0, 3, 1, 2).flatten(2).long()  # (k, 3, H W)
     counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.int64, device=levels.device)
     counts.scatter_add_(2, levels, torch.ones_like(levels))
-    table = equalizing(counts, levels.amax(2, keepdim=True), levels.shape[2])
+    whole = torch.arange(256, device=levels.device)
+    table = equalizing(counts, levels.amax(2, keepdim=True), levels.shape[2], levels=whole)
     return table.to(torch.uint8).gather(2, levels).transpose(1, 2).reshape(pictures.shape)
 
 
-def equalizing(counts: Tensor, highest: Tensor, pixels: int) -> Tensor:
-    """Return the level (k, 3, 256) that each level becomes, from how many pixels have each, and the highest (k, 3, 1)."""
+def equalizing(counts: Tensor, highest: Tensor, pixels: int, *, levels: Tensor) -> Tensor:
+    """Return the level (k, 3, 256) that each of the levels (256,) becomes, from how many pixels have each, and the highest (k, 3, 1)."""
     step = (pixels - counts.gather(2, highest)) // 255  # (k, 3, 1)
     before = counts.cumsum(2) - counts
     table = ((before + step // 2) // step.clamp(min=1)).clamp_(0, 255)
-    return torch.where(step > 0, table, torch.arange(256, device=counts.device))
+    return torch.where(step > 0, table, levels)
 
 
 # Name in torchvision's table -> what it does, and whether its magnitude may be negative.
