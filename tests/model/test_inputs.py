@@ -11,7 +11,7 @@ from toy_model import compiled, labels, model, pixels
 import tlkit
 from tlkit.errors import TlkitError
 from tlkit.model import inputs, pictures
-from tlkit.model.inputs import Labels
+from tlkit.model.labels import Labels, labels_of
 from tlkit.model.predictions import Predictions
 
 X, Y = pixels(), labels()
@@ -32,6 +32,16 @@ class Pairs(torch.utils.data.Dataset):
         return self.form(X[index]), int(Y[index])
 
 
+class Wrapped:
+    """An array as pandas and TensorFlow have it."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return self._values
+
+
 def _tensor(x: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.moveaxis(x, -1, -3).copy())
 
@@ -43,6 +53,8 @@ FORMS = {
     "int64": X.astype(np.int64),
     "tensor": _tensor(X),
     "tensor of floats": _tensor(X).float() / 255,
+    "floats that rounding brings back": np.where(X == 0, -1e-9, np.where(X == 255, 1.0001, X / 255)),
+    "an array of another library": Wrapped(X),
     "arrays in a list": list(X),
     "tensors in a list": list(_tensor(X)),
     "PIL images": [Image.fromarray(x) for x in X],
@@ -62,6 +74,15 @@ def test_torch_data_set_is_read_once(form) -> None:
     assert data.reads == len(X)
     np.testing.assert_array_equal(inputs.whole(given.images).pixels, X)
     np.testing.assert_array_equal(inputs.whole(given.images).targets, Y)
+
+
+def test_part_of_a_data_set_has_the_names_of_its_classes() -> None:
+    data = Pairs(_tensor)
+    data.classes = ["cat", "dog", "emu", "fox"]
+    part = torch.utils.data.Subset(torch.utils.data.Subset(data, range(9)), [2, 3])
+    given = inputs.read(part, None, known=ANY, where="fit").images
+    assert given.classes == ("cat", "dog", "emu", "fox")
+    np.testing.assert_array_equal(inputs.whole(given).targets, Y[2:4])
 
 
 def test_fit_gives_the_same_weights_whatever_the_form(tmp_path: Path) -> None:
@@ -105,6 +126,10 @@ def test_predict_takes_anything(tmp_path: Path) -> None:
         str(tmp_path / "a" / "0.png"),
     ):
         np.testing.assert_allclose(asked.predict(form), expected[:1], atol=1e-6)
+    white = torch.ones(1, 3, 16, 16)
+    np.testing.assert_array_equal(asked.predict(white.bfloat16()), asked.predict(white))
+    names = np.array([str(tmp_path / "a" / "0.png")])
+    np.testing.assert_allclose(asked.predict(names), expected[:1], atol=1e-6)
     for form in (tmp_path / "a", [tmp_path / "a" / "0.png", Image.fromarray(X[1]), X[2]]):
         np.testing.assert_allclose(asked.predict(form), expected[:3], atol=1e-6)
     assert asked.predict([]).shape == (0, 4)
@@ -113,6 +138,9 @@ def test_predict_takes_anything(tmp_path: Path) -> None:
 REFUSED = {
     "normalised floats": ((X / 255 - 0.5) / 0.2, "it is normalised already"),
     "floats to 255": (X.astype(np.float32), 'x.astype("uint8")'),
+    "floats that overshoot": (X / 255 * 1.2 - 0.1, "np.clip(x, 0, 1)"),
+    "floats a little above 1": (X / 255 * 1.01, "from 0 to 1.006, not 0 to 1"),
+    "pairs": ([(X[0], 1)], "x, y = zip(*pairs)"),
     "not finite": (np.full((1, 4, 4, 3), np.nan), "not finite"),
     "large whole numbers": (X.astype(np.int64) * 2, "not 0 to 255"),
     "text": (np.full((2, 4, 4, 3), "x"), "of type <U1"),
@@ -149,20 +177,22 @@ LABELS = {
     "one-hot": ([[0, 1], [1, 0]], ("0", "1"), [1, 0]),
     "names": (["dog", "cat", "dog"], ("cat", "dog"), [1, 0, 1]),
     "a tensor": (torch.tensor([1, 0]), ("0", "1"), [1, 0]),
+    "numbers of a table": (np.array([1, 0], dtype=object), ("0", "1"), [1, 0]),
+    "yes and no": ([True, False], ("0", "1"), [1, 0]),
 }
 
 
 @pytest.mark.parametrize("kind", LABELS)
 def test_labels_of_every_kind(kind: str) -> None:
     given, classes, numbers = LABELS[kind]
-    found, targets = inputs.labels_of(given, known=ANY, where="fit")
+    found, targets = labels_of(given, known=ANY, where="fit")
     assert found == classes
     assert targets.tolist() == numbers
 
 
 def test_columns_are_classes_of_a_multi_label_head() -> None:
     several = Labels(("a", "b", "c"), 3, several=True)
-    _, targets = inputs.labels_of([[1, 0, 1], [0, 0, 0]], known=several, where="fit")
+    _, targets = labels_of([[1, 0, 1], [0, 0, 0]], known=several, where="fit")
     assert targets.dtype == np.uint8
     assert targets.tolist() == [[1, 0, 1], [0, 0, 0]]
     trained = tlkit.Model("toy", head="multilabel", classes=["a", "b", "c"], image_size=16, device="cpu")
@@ -177,6 +207,10 @@ CD = Labels(("cat", "dog"), 2, several=False)
 WRONG_LABELS = {
     "too large": ([0, 2], CD, "labels from 0 to 2, and the model has 2 classes"),
     "negative": ([0, -1], CD, "labels from -1 to 0"),
+    "negative of no model": ([0, -1], ANY, "classes are numbered from 0"),
+    "identifiers": (np.array([3, 2**63], np.uint64), ANY, "return_inverse=True"),
+    "infinite": ([0.0, np.inf], ANY, "not finite"),
+    "one text": ("cat", ANY, "y is a str, not a label for each image"),
     "unknown name": (["cat", "dgo"], CD, 'did you mean "dog"?'),
     "fractions": ([0.5, 1.0], CD, "class numbers from 0, or class names"),
     "too many columns": ([[0, 1, 0]], CD, "3 columns, and the model has 2 classes"),
@@ -192,7 +226,7 @@ WRONG_LABELS = {
 def test_wrong_labels_are_a_message(kind: str) -> None:
     given, known, words = WRONG_LABELS[kind]
     with pytest.raises(TlkitError) as error:
-        inputs.labels_of(given, known=known, where="Model.fit")
+        labels_of(given, known=known, where="Model.fit")
     assert words in str(error.value)
 
 
@@ -206,7 +240,15 @@ WRONG_CALLS = {
         lambda m: m.fit(X, Y, validation_data=(X, Y), validation_split=0.2), "validation_data and validation_split",
     ),
     "a data set to validate on": (lambda m: m.fit(X, Y, validation_data="synthetic"), "is the name of a data set"),
+    "validation images alone": (lambda m: m.fit(X, Y, validation_data=X), "validation_data=(x, y)"),
+    "no images": (lambda m: m.fit(X[:0], []), "x holds no images"),
+    "batches": (lambda m: m.fit((X, Y) for _ in range(2)), "zip(*batches)"),
     "class weight": (lambda m: m.fit(X, Y, class_weight={7: 2.0}), "there is no class 7"),
+    "weight of another name": (lambda m: m.fit(X, Y, class_weight={"7": 2.0}), 'there is no class "7"'),
+    "a weight that is none": (lambda m: m.fit(X, Y, class_weight={0: None}), "of class 0 is None"),
+    "a weight in text": (lambda m: m.fit(X, Y, class_weight={0: "2"}), "of class 0 is '2'"),
+    "weights in a row": (lambda m: m.fit(X, Y, class_weight=np.ones(4)), "dict(enumerate(weights))"),
+    "a stage by number": (lambda m: m.embed(X, at=3), 'there is no stage "3"'),
     "the same images twice": (
         lambda m: m.fit(np.concatenate([X, X]), np.concatenate([Y, Y]), on_overlap="error", verbose=0), "Model.fit: data: ",
     ),

@@ -85,6 +85,14 @@ def test_classes_without_an_image_are_named(capsys: pytest.CaptureFixture[str]) 
     assert "no image of" not in capsys.readouterr().err
 
 
+def test_images_that_are_all_but_black_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    mine = model()
+    mine.compile(lr=1e-2)
+    for x, said in ((PIXELS / 255 / 255, True), ((PIXELS / 255).astype(np.uint8), True), (PIXELS / 255, False)):
+        mine.fit(x, ["cat", "dog"] * 6, epochs=1, batch_size=4)
+        assert ("no pixel of x is above 1 of 255" in capsys.readouterr().err) is said
+
+
 @pytest.mark.parametrize("size", [4, [32, 32, 3]])
 def test_a_size_that_cannot_be_is_said_of_the_key(size: object) -> None:
     with pytest.raises(TlkitError) as caught:

@@ -18,7 +18,7 @@ from tlkit.engine.images.views import geometries
 from tlkit.model import inputs
 from tlkit.model.arguments import plain
 from tlkit.model.classes import Classes
-from tlkit.model.inputs import Labels
+from tlkit.model.labels import Labels
 from tlkit.model.seen_data import Seen, held_out
 from tlkit.model.setup import UNTRAINED, Setup, input_keys
 from tlkit.network.network import Network

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.model import inputs
+from tlkit.model import inputs, labels
 from tlkit.model.arguments import plain
-from tlkit.model.inputs import Given, Labels
+from tlkit.model.inputs import Given
+from tlkit.model.labels import Labels
 from tlkit.model.setup import EPOCHS, Setup, Tables, input_keys
 from tlkit.plans.jobs import Job
 from tlkit.plugin import Images
@@ -94,6 +95,7 @@ def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epoch
     """
     given = _given(request, usual, known, setup.bands)
     missing = "" if given.images is None else inputs.without_images(given.images, known=known, where="Model.fit")
+    dark = "" if given.images is None or setup.bands is not None else inputs.almost_black(given.images, where="Model.fit")
     tables = _tables(request, setup, usual, epochs_done, given=given)
     images, job = _images(setup, given, tables)
     if request.validation_data is not None and _can_test_none(images, job, tables["data"].get("options", {})):
@@ -101,14 +103,14 @@ def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epoch
         images, job = _images(setup, given, tables)
     held_out_of = str(given.folder or given.name) if images.test_held_out and "test" in images.splits else ""
     if request.class_weight is not None:
-        weights = inputs.class_weights(request.class_weight, images.classes)
+        weights = labels.class_weights(request.class_weight, images.classes)
         images, job = _images(setup, given, tables | {"loss": {**setup.tables.get("loss", {}), "class_weights": weights}})
     if request.validation_data is not None:
         now = Labels(images.classes, len(images.classes), known.several)
         held_out = inputs.held_out(request.validation_data, known=now, where="Model.fit: validation_data", bands=setup.bands)
         images, job = setup.validated(images, job, held_out)
     unused = [line.replace("schedule:", "epochs and schedule:") for line in job.resolved.unused]
-    notes = (*filter(None, [missing]), *(f"not used: {line}" for line in unused))
+    notes = (*filter(None, [missing, dark]), *(f"not used: {line}" for line in unused))
     return Found(images, job, _refusal(given, request), notes, held_out_of)
 
 

@@ -27,7 +27,7 @@ from tlkit.model.callbacks import checked
 from tlkit.model.classes import Classes, classes_of
 from tlkit.model.compiling import Rates
 from tlkit.model.history import History
-from tlkit.model.inputs import Labels
+from tlkit.model.labels import Labels
 from tlkit.model.predictions import Predictions
 from tlkit.model.saving import Standing
 from tlkit.model.seen_data import Seen

@@ -40,6 +40,7 @@ def read(given: object, *, where: str, bands: int | None = None) -> Sequence[Pic
     Raises:
         DataError: they are of another kind, shape or range; the message says what is wanted.
     """
+    given = unwrapped(given)
     if isinstance(given, np.ndarray | torch.Tensor):
         pixels = array(given, where=where, bands=bands)
         return [pixels] if pixels.ndim == 3 else pixels
@@ -48,6 +49,15 @@ def read(given: object, *, where: str, bands: int | None = None) -> Sequence[Pic
     if isinstance(given, str | os.PathLike) and os.path.isdir(given):
         return image_files.below(Path(given), where=where, bands=bands is not None)
     return [_one(given, where=where, bands=bands)]
+
+
+def unwrapped(given: object) -> object:
+    """Return a column of a table, or an array of another library, as NumPy has it; of paths as a list."""
+    if not isinstance(given, np.ndarray | torch.Tensor | type) and hasattr(given, "__array__"):
+        given = np.asarray(given)
+    if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in "UO":
+        return given.tolist()
+    return given
 
 
 def scaled(own: Convention, trained: Convention | None, found: Sequence[Picture] | Pixels) -> Convention:
@@ -83,7 +93,7 @@ def array(given: NDArray[Any] | torch.Tensor, *, where: str, bands: int | None =
     if bands is not None:
         return _of_bands(given, bands, where=where)
     if isinstance(given, torch.Tensor):
-        values = given.detach().cpu().numpy()
+        values = (given.float() if given.dtype == torch.bfloat16 else given).detach().cpu().numpy()
         if values.ndim not in (3, 4) or values.shape[-3] != 3:
             last = values.ndim in (3, 4) and values.shape[-1] == 3
             hint = f"x.permute({'2, 0, 1' if values.ndim == 3 else '0, 3, 1, 2'})" if last else ""
@@ -146,7 +156,9 @@ def _one(given: object, *, where: str, bands: int | None) -> Picture:
         if pixels.ndim != 3:
             raise _refused(where, f"one in a list has shape {tuple(given.shape)}, and is to be one picture.")
         return pixels
-    raise _refused(where, f"one of the images is of type {type(given).__name__}.")
+    pair = isinstance(given, tuple | list) and len(given) == 2
+    hint = "of pairs (image, label): x, y = zip(*pairs)" if pair else ""
+    raise _refused(where, f"one of the images is of type {type(given).__name__}.", hint)
 
 
 def _bytes(values: NDArray[Any], *, where: str) -> Pixels:
@@ -162,17 +174,26 @@ def _bytes(values: NDArray[Any], *, where: str) -> Pixels:
         return values.astype(np.uint8)
     if not np.isfinite([low, high]).all():
         raise _refused(where, "an array has values that are not finite numbers.")
-    if low < 0:
-        raise _refused(
-            where,
-            f"an array of floats has values from {low:.3g} to {high:.3g}: it is normalised already.",
-            "give the pixels as they are; tlkit normalises them as the weights want",
-        )
-    if high > 1:
-        hint = 'if they are pixels from 0 to 255: x.astype("uint8")' if high <= 255 else ""
-        raise _refused(where, f"an array of floats has values from {low:.3g} to {high:.3g}, not 0 to 1.", hint)
+    if np.rint(low * 255) < 0 or np.rint(high * 255) > 255:
+        raise _out_of_range(low, high, where=where)
+    if low < 0 or high > 1:  # by less than the rounding to bytes takes away
+        values = np.clip(values, 0, 1)
     scaled: Pixels = np.rint(values * 255).astype(np.uint8)
     return scaled
+
+
+def _out_of_range(low: float, high: float, *, where: str) -> DataError:
+    """Return the error for floats that are not 0 to 1, with what they may be instead."""
+    found = f"an array of floats has values from {low:.4g} to {high:.4g}"
+    raw = "give the pixels as they are; tlkit normalises them as the weights want"
+    if low > -0.5 and high < 1.5:
+        overshot = "if an interpolation overshot: np.clip(x, 0, 1)"
+        return _refused(where, f"{found}, not 0 to 1.", overshot, *([f"if it is normalised already: {raw}"] if low < 0 else []))
+    if low < 0:
+        return _refused(where, f"{found}: it is normalised already.", raw)
+    return _refused(
+        where, f"{found}, not 0 to 1.", 'if they are pixels from 0 to 255: x.astype("uint8")' if high <= 255 else ""
+    )
 
 
 def _shape_hint(shape: tuple[int, ...]) -> str:
@@ -187,5 +208,5 @@ def _shape_hint(shape: tuple[int, ...]) -> str:
     return ""
 
 
-def _refused(where: str, problem: str, hint: str = "") -> DataError:
-    return DataError(f"{where}: {problem}", hint, WANTED)
+def _refused(where: str, problem: str, *hints: str) -> DataError:
+    return DataError(f"{where}: {problem}", *hints, WANTED)

@@ -195,7 +195,7 @@ class Predictor:
         """Raise TlkitError if there is no such stage."""
         stages = list(self.network.stages)
         if at is not None and at not in stages:
-            raise TlkitError(f'embed: there is no stage "{at}".', f"stages: {', '.join(stages)}", nearest(at, stages))
+            raise TlkitError(f'embed: there is no stage "{at}".', f"stages: {', '.join(stages)}", nearest(str(at), stages))
 
     def _each(
         self,
