@@ -26,7 +26,7 @@ from tlkit import tasks
 from tlkit.engine.images import decode
 from tlkit.engine.images.normalisation import normalise
 from tlkit.errors import RunFolderError, TlkitError
-from tlkit.exports import finished_run, graph, library_files, onnx_file, quantization, torch_file
+from tlkit.exports import finished_run, graph, library_files, model_card, onnx_file, quantization, torch_file
 from tlkit.exports.forms import Form
 from tlkit.model.model import Model
 from tlkit.record import statistics
@@ -125,6 +125,9 @@ def test_a_file_of_torch_export_answers_as_predict_for_pictures_of_any_size(fini
     extra = {"classes.json": ""}
     network = torch.export.load(exported, extra_files=extra).module()
     assert json.loads(extra["classes.json"]) == ["class0", "class1", "class2", "class3"]
+    assert json.loads(extra["preprocessing.json"])["image_size"] == [16, 16]
+    assert (extra["task.txt"], "threshold.json" in extra) == ("single_label", False)
+    assert extra["input.txt"] == "pictures (N, H, W, 3) uint8 RGB, of any size, upright"
     for size in SIZES:
         x = pictures(*size)
         with torch.no_grad():
@@ -166,12 +169,19 @@ def test_onnx_answers_as_predict_for_pictures_of_any_size(finished: Path, tmp_pa
 
 def test_a_multilabel_head_gives_each_class_its_own_probability(tmp_path: Path) -> None:
     folder = saved(tmp_path, head="multilabel")
-    network = graph.program(finished_run.load(folder)).module()
+    run = finished_run.load(folder)
+    network = graph.program(run).module()
     x = pictures(2, 40, 50)
     with torch.no_grad():
         found = network(torch.from_numpy(x)).numpy()
     assert np.abs(found - predicted(folder, x)).max() < CLOSE
     assert not np.allclose(found.sum(1), 1)
+    card = model_card.write(tmp_path / "m.pt2", run, Form.TORCH_EXPORT).read_text()
+    (line,) = [each for each in card.splitlines() if each.startswith("print(")]
+    classes, printed = run.predictor.classes, []
+    exec(line, {"classes": classes, "probabilities": found, "print": printed.append})
+    assert printed == [[name for name, each in zip(classes, found[0].tolist(), strict=True) if each >= 0.5]]
+    assert (run.metadata["threshold"], "whose probability is 0.5 or more" in card) == ("0.5", True)
 
 
 @pytest.mark.slow

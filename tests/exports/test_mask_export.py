@@ -11,6 +11,7 @@ import pytest
 import torch
 import toy_masks
 from PIL import Image
+from safetensors import safe_open
 
 from tlkit import api
 from tlkit.errors import TlkitError
@@ -42,12 +43,16 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_onnx_and_torch_export_answer_as_predict_for_pictures_of_any_size(folder: Path, tmp_path: Path) -> None:
     run = finished_run.load(folder)
     session = onnxruntime.InferenceSession(export(folder, Form.ONNX, tmp_path / "m.onnx").file)
-    network = torch.export.load(export(folder, Form.TORCH_EXPORT, tmp_path / "m.pt2").file).module()
+    extra = {"threshold.json": ""}
+    network = torch.export.load(export(folder, Form.TORCH_EXPORT, tmp_path / "m.pt2").file, extra_files=extra).module()
     card = (tmp_path / "README.md").read_text()
     assert "image-segmentation" in card
     threshold = json.loads((folder / "evaluation.json").read_text())["validation"]["threshold"]["probability"]
     assert threshold != 0.5
     assert json.loads(session.get_modelmeta().custom_metadata_map["threshold"]) == threshold
+    assert json.loads(extra["threshold.json"]) == threshold
+    with safe_open(export(folder, Form.SAFETENSORS, tmp_path / "m.safetensors").file, framework="pt") as opened:
+        assert json.loads(opened.metadata()["threshold"]) == threshold
     assert "- test images: Dice 0." in card
     for index, size in enumerate([(30, 44), (21, 33), (16, 70)]):
         picture = np.random.default_rng(index).integers(0, 256, (*size, 3), dtype=np.uint8)

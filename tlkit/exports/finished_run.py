@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from tlkit.record import run_folder
 from tlkit.record.run_folder import RunResult
 from tlkit.run import loading, mask_prediction
 from tlkit.run.prediction import Predictor
+
+_LABEL = 0.5  # from which on metrics count a class of an image with several
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,19 @@ class FinishedRun:
         return f"(N, H, W, {geometry.shape[2]}) {geometry.values}{' RGB' if geometry.bands is None else ''}"
 
     @property
+    def several_labels(self) -> bool:
+        """Whether an image may have several of the classes, or none."""
+        targets = self.predictor.network.task.targets
+        return not (targets.one_class or targets.whole)
+
+    @property
     def threshold(self) -> float | None:
-        """Probability from which on a pixel is of the second of two classes, as `predict` takes it; None where none was chosen."""
+        """Probability from which on an image has a class of several, or a pixel is of the second of two classes as `predict` takes it.
+
+        None where the largest probability decides, and of masks where no validation images chose one.
+        """
+        if self.several_labels:
+            return _LABEL
         binary = self.head.pixels and len(self.predictor.classes) == 2
         return mask_prediction.chosen_threshold(self.folder) if binary else None
 
@@ -59,6 +73,16 @@ class FinishedRun:
             return {}
         by = {"factor": geometry.scale} if geometry.field_of_view is None else {"field_of_view": geometry.field_of_view}
         return {"scaled_before": by, "resize": geometry.resize}
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What every form of file says of itself: names of the classes, the task, the preprocessing, and a threshold where there is one."""
+        known = {
+            "classes": json.dumps(list(self.predictor.classes)),
+            "task": self.predictor.network.task.name,
+            "preprocessing": json.dumps(self.preprocessing),
+        }
+        return known if self.threshold is None else {**known, "threshold": json.dumps(self.threshold)}
 
     @property
     def preprocessing(self) -> dict[str, Any]:

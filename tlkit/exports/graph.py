@@ -88,6 +88,13 @@ def program(run: FinishedRun) -> torch.export.ExportedProgram:
         )  # fmt: skip
 
 
+def pictures(run: FinishedRun) -> str:
+    """Return the pictures that a graph takes, in words."""
+    upright = ", upright" if run.predictor.geometry.bands is None else ""
+    scaled = ", scaled as the preprocessing says" if run.scaled_before else ""
+    return f"pictures {run.pictures}, of any size{upright}{scaled}"
+
+
 def _refuse(run: FinishedRun) -> None:
     if run.predictor.network.task.detections is not None:
         raise TlkitError(

@@ -23,7 +23,7 @@ _CROP_MODES = {"crop": "center", "pad": "border", "squash": "squash"}  # timm.da
 
 
 def contents(path: Path, run: FinishedRun, form: Form) -> dict[Path, Iterable[bytes | memoryview]]:
-    """Return the files of an export and what they hold: the weights, with class names and preprocessing in their metadata.
+    """Return the files of an export and what they hold: the weights, with class names, preprocessing and threshold in their metadata.
 
     Args:
         path: The file of the weights.
@@ -37,10 +37,8 @@ def contents(path: Path, run: FinishedRun, form: Form) -> dict[Path, Iterable[by
     tensors = weights.export(run.predictor.network, run.backbone, linear=run.head.fits(run.backbone))
     metadata = {
         "format": "pt",  # readers of such files ask for it
-        "classes": json.dumps(list(run.predictor.classes)),
         "library": run.backbone.library,
-        "preprocessing": json.dumps(run.preprocessing),
-        "task": run.predictor.network.task.name,
+        **run.metadata,
     }
     found: dict[Path, Iterable[bytes | memoryview]] = {path: tensor_writer.chunks(tensors, metadata)}
     if form is Form.TIMM:

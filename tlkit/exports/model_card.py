@@ -120,7 +120,9 @@ def _use(file: Path, run: FinishedRun, form: Form) -> str:
         f"It is meant for pictures like those that it was trained on. It gives a probability {of}, "
         "whatever that shows. The probabilities are not calibrated."
     )
-    if run.threshold is not None:
+    if run.several_labels:
+        intended += f" A picture has the classes whose probability is {run.threshold:g} or more, or none: the results above are at that."
+    elif run.threshold is not None:
         intended += (
             f" A pixel is of {_markdown(run.predictor.classes[1])} where its probability is {run.threshold:.3g} or more: that gave the best "
             "Dice on the validation images. The results above are at 0.5."
@@ -132,6 +134,8 @@ def _use(file: Path, run: FinishedRun, form: Form) -> str:
     if scaling:
         reading["picture"] = _SCALED.format(filter=run.predictor.geometry.resize.upper())
     code = _CODE[form].format(file=file.name, classes=CLASSES, call=call, library=form.value, **reading)
+    if run.several_labels:
+        code = _of_labels(code, run.threshold)
     if run.head.pixels:
         code = _of_pixels(code, run.threshold).replace("picture = ", f"{scaling}picture = ", 1)
     kinds = _OTHER_KINDS if colours and form in (Form.ONNX, Form.TORCH_EXPORT) else ""
@@ -151,6 +155,12 @@ def _of_pixels(code: str, threshold: float | None) -> str:
     mask = "probabilities[0].argmax(0)" if threshold is None else f"1 * (probabilities[0][1] >= {threshold!r})"
     lines = [f"mask = {mask}  # (H, W), places in classes" if "argmax()" in line else line for line in code.split("\n")]
     return "\n".join(lines).replace("# (1, classes)", "# (1, classes, H, W)")
+
+
+def _of_labels(code: str, threshold: float | None) -> str:
+    """Return an example whose network chooses one class as one whose network may choose several."""
+    several = f"print([name for name, each in zip(classes, probabilities[0]) if each >= {threshold!r}])"
+    return "\n".join(several if "argmax()" in line else line for line in code.split("\n"))
 
 
 def _pixels(run: FinishedRun, form: Form) -> str:

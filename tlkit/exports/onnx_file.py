@@ -1,9 +1,8 @@
-"""A run's graph as an ONNX file, with class names and preprocessing in its metadata."""
+"""A run's graph as an ONNX file, with class names, preprocessing and threshold in its metadata."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 from typing import Any
 
 import torch
@@ -44,16 +43,7 @@ def model(run: FinishedRun) -> Any:
     )
     assert exported is not None
     made = exported.model_proto
-    texts = {
-        "classes": json.dumps(list(run.predictor.classes)),
-        "task": network.task.name,
-        "preprocessing": json.dumps(run.preprocessing),
-        "input": f"pictures {run.pictures}, of any size"
-        + (", upright" if run.predictor.geometry.bands is None else "")
-        + (", scaled as the preprocessing says" if run.scaled_before else ""),
-        **({} if run.threshold is None else {"threshold": json.dumps(run.threshold)}),
-    }
-    for key, value in texts.items():
+    for key, value in {**run.metadata, "input": graph.pictures(run)}.items():
         made.metadata_props.add(key=key, value=value)
     made.producer_name = "tlkit"
     return made

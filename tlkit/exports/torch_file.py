@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
 
 import torch
 
 from tlkit.exports import graph
 from tlkit.exports.finished_run import FinishedRun
 
-CLASSES = "classes.json"  # among the archive's extra files
+CLASSES, THRESHOLD = "classes.json", "threshold.json"  # among the archive's extra files
+_TEXTS = ("task", "input")  # the others are JSON
 
 
 def to_bytes(run: FinishedRun) -> bytes:
-    """Return the file of a run's graph, with its class names as an extra file.
+    """Return the file of a run's graph, with the metadata that an ONNX file has as extra files.
 
     Raises:
         TlkitError: its preprocessing or its head cannot be computed in a graph.
@@ -22,5 +22,7 @@ def to_bytes(run: FinishedRun) -> bytes:
     program = graph.program(run)
     program.example_inputs = None
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={CLASSES: json.dumps(list(run.predictor.classes))})
+    told = {**run.metadata, "input": graph.pictures(run)}
+    extra = {f"{key}.{'txt' if key in _TEXTS else 'json'}": value for key, value in told.items()}
+    torch.export.save(program, buffer, extra_files=extra)
     return buffer.getvalue()
