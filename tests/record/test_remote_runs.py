@@ -278,6 +278,24 @@ def test_command_that_needs_a_folder_takes_no_address(run: Cli) -> None:
     assert "s3:/bucket/runs is an address, which apply alone takes" in " ".join(err.split())
 
 
+def test_command_reads_the_copy_of_runs_behind_an_address_and_names_it(run: Cli, tmp_path: Path) -> None:
+    here, there = RemoteRuns(f"file://{tmp_path}/there/runs", tmp_path / "here"), f"file://{tmp_path}/there/runs/toy"
+    write(here, result="running")
+    here.send_all("toy")
+    for address, below in ((there, ""), (f"{there}/main-s0-1", "/main-s0-1")):
+        code, _, err = run("export", address, "--to", "onnx")
+        copy = remote_runs.of(here.address)
+        assert copy is not None
+        assert (code, err.splitlines()[0]) == (1, f"{address}: read from its copy, {copy.folder}/toy{below}")
+        assert (copy.folder / "toy" / "main-s0-1" / "result").read_text() == "running", "fetched"
+    code, _, err = run("report", f"{there}s")
+    assert (code, f"{there}s: holds no runs" in err) == (1, True)
+    for command in (["report", "toy"], ["export", "toy", "--to", "onnx"]):
+        code, _, err = run(*command, "--out", "s3://bucket/out")
+        assert (code, "s3:/bucket/out is an address, and the output is written on this" in " ".join(err.split())) == (2, True)
+    assert not (tmp_path / "s3:").exists(), "no folder of that name is made here"
+
+
 def test_missing_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     s3fs = pytest.importorskip("s3fs", reason="needs the extra tlkit[shards]")
     for name in [name for name in os.environ if name.startswith("AWS_")]:

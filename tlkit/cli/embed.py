@@ -24,6 +24,7 @@ from tlkit.cli.options import (
     OfflineOption,
     RunArgument,
     RunsOption,
+    copy_of,
 )
 from tlkit.errors import DataError, TlkitError, nearest
 
@@ -192,7 +193,7 @@ def _network(run: Path, runs: Path, arm: str | None, weights: str, device: str, 
     from tlkit.plugin import Backbone, registry
     from tlkit.record import run_choice
 
-    folder = run_choice.named(run, runs)
+    folder = run_choice.named(copy_of(run), runs)
     if not run_choice.holds_runs(folder):
         if registry.offers(Backbone, str(run)):
             source = Source(str(run), weights, device, offline)

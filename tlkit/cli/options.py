@@ -8,9 +8,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from tlkit import files
+from tlkit.cli import console
 from tlkit.errors import TlkitError, nearest
 
 Name = TypeVar("Name", bound=str)
+_ADDRESS = re.compile("([a-z0-9]{2,}):/+")  # as pathlib leaves it: of two slashes one
 
 
 def choice(names: Sequence[Name], meaning: str) -> Any:
@@ -44,15 +46,42 @@ def folder_of_runs(path: str) -> str:
 
 def _no_address(path: Path) -> Path:
     """Refuse an address of run folders, of which pathlib makes a path, and a file."""
-    if re.match("[a-z0-9]{2,}:/", path.as_posix()):
+    if _ADDRESS.match(path.as_posix()):
         raise typer.BadParameter(f"{path} is an address, which apply alone takes. Name its copy: apply prints where that is.")
     return Path(folder_of_runs(str(path)))
+
+
+def copy_of(run: Path) -> Path:
+    """Return a RUN argument; of an address the copy of its runs on this machine, which is fetched."""
+    from tlkit.record import remote_runs
+
+    begins = _ADDRESS.match(run.as_posix())
+    if begins is None:
+        return run
+    root = "/" if begins[1] in ("file", "local") else ""
+    address = f"{begins[1]}://{root}{run.as_posix()[begins.end() :]}"
+    folder = remote_runs.fetched(address)
+    console.say(f"{address}: read from its copy, {folder}")
+    return folder
+
+
+def file_here(path: Path | None) -> Path | None:
+    """Return the file or folder that is written; refuse an address, of which a folder of that name would be made here."""
+    if path is not None and _ADDRESS.match(path.as_posix()):
+        raise typer.BadParameter(
+            f"{path} is an address, and the output is written on this machine. Name a file or folder here."
+        )
+    return path
 
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a TOML file.")]
 RunArgument = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="A run's folder, or a recipe's folder or name: then its best run by validation."),
+    typer.Argument(
+        metavar="RUN",
+        help="A run's folder, or a recipe's folder or name: then its best run by validation.",
+        callback=lambda run: copy_of(run),
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,

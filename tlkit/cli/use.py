@@ -8,15 +8,22 @@ from typing import Annotated
 import typer
 
 from tlkit.cli import console
-from tlkit.cli.options import ArmOption, RunArgument, RunsOption
+from tlkit.cli.options import ArmOption, RunArgument, RunsOption, copy_of, file_here
 
 
 def report(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or recipes' folders or names: then their runs.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Folders of runs, or recipes' folders or names: then their runs.",
+            callback=lambda paths: [copy_of(path) for path in paths],
+        ),
     ],
     runs: RunsOption = Path("runs"),
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write.")] = Path("report.html"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write.", callback=lambda path: file_here(path))
+    ] = Path("report.html"),
 ) -> None:
     """Write a page about runs, side by side: results, curves, kernels, what the networks see."""
     from tlkit import api
@@ -31,7 +38,11 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="The file to write; by default exported/RUN/FORM/model with the usual ending."
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The file to write; by default exported/RUN/FORM/model with the usual ending.",
+            callback=lambda path: file_here(path),
         ),
     ] = None,
     quantize: Annotated[

@@ -222,6 +222,29 @@ def of(runs: str) -> RemoteRuns | None:
     return RemoteRuns(address, files.cache_folder().parent / "runs" / digest)
 
 
+def fetched(address: str) -> Path:
+    """Fetch runs that a command reads; return the folder of their copy.
+
+    Args:
+        address: Of a recipe's folder or of one run's: "s3://bucket/runs/images".
+
+    Raises:
+        DataError: the address does not answer, or refuses, or has no files.
+    """
+    parts = address.rstrip("/").split("/")
+    # As `apply --runs` knows the address, where it is one run's and the copy of its recipe is here already: else it would be fetched twice.
+    known = [("/".join(parts[:-n]), "/".join(parts[-n:])) for n in (1, 2) if len(parts) - n > len(("s3:", ""))]
+    kept = [(found, name) for runs, name in known if (found := of(runs)) is not None]
+    if kept:
+        found, name = next((each for each in kept if (each[0].folder / each[1]).is_dir()), kept[0])
+        found.fetch(name)
+        if any(path.is_file() for path in (found.folder / name).rglob("*")):
+            return found.folder / name
+    raise DataError(
+        f"{address}: holds no runs.", "the address that apply --runs had, and the recipe's name: s3://bucket/runs/NAME"
+    )
+
+
 @contextlib.contextmanager
 def gathered(kept: RemoteRuns | None, name: str, note: Callable[[str], None]) -> Iterator[None]:
     """Send all that changed of a recipe's folder at the end, also where an error ends it.
