@@ -232,6 +232,26 @@ def test_picture_of_the_curves_has_the_metric_that_the_task_is_judged_by() -> No
     assert [list(line.get_ydata()) for line in dice.lines] == [[0.7]], "there is none of training batches"
 
 
+def test_curves_of_several_labels_have_the_metric_of_the_lines_where_some_epoch_lacks_auroc(arms: list[ShownArm]) -> None:
+    """AUROC is costly: after each epoch it is computed of validation images alone, and only where it chooses the best; of test images with it."""
+    lines = [
+        {"epoch": n, "seconds": 1.0, "train": {"loss": 0.3, "accuracy": 0.9}, "validation": {**known, "auroc": 0.7 + n / 100},
+         "test": {**known, **({"auroc": 0.6} if n == 2 else {})}}
+        for n, known in ((n, {"loss": 0.2, "accuracy": 0.95, "exact_match": 0.25, "f1": n / 10}) for n in (1, 2, 3))
+    ]  # fmt: skip
+    _, drawn = curves.figure([("a", lines)], held_out="test").axes
+    assert (drawn.get_title(), [list(line.get_ydata()) for line in drawn.lines]) == ("F1", [[0.1, 0.2, 0.3]])
+    _, drawn = curves.figure([("a", lines)], held_out="validation").axes
+    assert (drawn.get_title(), [list(line.get_ydata()) for line in drawn.lines]) == ("AUROC", [[0.71, 0.72, 0.73]])
+
+    run = arms[0].first
+    result = run.result.model_copy(update={"select_by": "auroc", "test": lines[1]["test"]})
+    labels = [ShownArm("a", [dataclasses.replace(run, result=result, metrics=lines)])]
+    assert [chart.title for chart in (arm_charts.judged(labels), arm_charts.deciding(labels)) if chart] == ["F1", "AUROC"]
+    test, validation = arm_charts.curves(labels, "auroc").data
+    assert (test["y"], test["mode"], validation["visible"]) == ([0.6], "markers", True), "no line past epochs that lack it"
+
+
 def test_page_of_an_evaluation_begins_with_the_task_s_metric(tmp_path: Path) -> None:
     answers = seen.Evaluated("masks", "test", {}, None, ReportData())
     scores = {"loss": 0.2, "accuracy": 0.95, "dice": 0.71}

@@ -63,10 +63,8 @@ def figure(runs: Iterable[Run], *, held_out: str) -> Chart:
     colours = {arm: svg.COLOURS[index % len(svg.COLOURS)] for index, arm in enumerate(arms)}
     made = Chart(figsize=_SIZE)
     left, right = made.subplots(1, 2)
-    known = [tasks.headline(epoch[held_out]) for _, epochs in drawn for epoch in epochs if epoch[held_out]]
-    judged = selection.shared(
-        by for by in known if any(by in (epoch[held_out] or {}) for _, epochs in drawn for epoch in epochs)
-    )
+    known = [epoch[held_out] for _, epochs in drawn for epoch in epochs if epoch[held_out]]
+    judged = tasks.drawn_by(known, selection.shared(map(tasks.headline, known)))
     for axes, metric in ((left, "loss"), (right, judged)):
         for arm in arms:
             each = [epochs for name, epochs in drawn if name == arm]

@@ -4,7 +4,7 @@ Nothing outside this package asks which task it is: a head names its task, and `
 inside functions only.
 """
 
-from tlkit.tasks.kinds import KINDS, USUAL, get, headline, metric_label, metric_labels, note, shown_by, understanding
+from tlkit.tasks.kinds import KINDS, USUAL, drawn_by, get, headline, metric_label, metric_labels, note, shown_by, understanding
 from tlkit.tasks.task import Metric, Predictions, Sampled, Shown, Targets, Task
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Shown",
     "Targets",
     "Task",
+    "drawn_by",
     "get",
     "headline",
     "metric_label",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tlkit.errors import TlkitError, nearest
 from tlkit.tasks.binary import BINARY
@@ -57,6 +57,24 @@ def shown_by(scores: Mapping[str, float], by: str) -> str:
     task = _judged(scores)
     names = (by,) if task is None else (by, task.judged_by("loss"))
     return next((name for name in names if name in scores), "")
+
+
+def drawn_by(epochs: Iterable[Mapping[str, float]], by: str) -> str:
+    """Return the metric that a curve over epochs shows: this one, where not all have it one that all have.
+
+    Args:
+        epochs: Scores of held-out images after each epoch; those that are not judged by this metric count for nothing.
+        by: The metric that they are judged by: see `headline`.
+
+    Returns:
+        "accuracy" where no epoch has either.
+    """
+    judged = [scores for scores in epochs if headline(scores) == by]
+    others = {shown_by(scores, by) for scores in judged if by not in scores}
+    other = others.pop() if len(others) == 1 else ""
+    if other and all(other in scores for scores in judged):
+        return other
+    return by if any(by in scores for scores in judged) else USUAL
 
 
 def note(scores: Mapping[str, float]) -> str:

@@ -24,24 +24,31 @@ _SERIES = (
 )
 _NOTED = 3  # arms whose over-fitting is written into the chart; of more, the list below tells
 _TICKS = 20  # epochs of which each has its tick
+_MARKED = 30  # points of a line of which each has its mark
 _WIDE = 20  # times the least loss, from which on the scale is logarithmic
 
 
 def judged(arms: Sequence[ShownArm]) -> Chart:
-    """Draw the metric that the task is judged by: accuracy where it is that, and where epochs do not have another."""
-    by = comparison.judged_by(arms)
-    return curves(arms, by if _known(arms, by) else selection.USUAL)
+    """Draw the metric that the task is judged by; where not all epochs have it, the one that the lines of epochs show."""
+    return curves(arms, _judged(arms))
 
 
 def deciding(arms: Sequence[ShownArm]) -> Chart | None:
-    """Draw the metric that chooses epochs, where it is drawn neither as the task's nor as the loss; None where no epoch has it."""
+    """Draw the metric that chooses epochs, where it is drawn neither by `judged` nor as the loss; None where no epoch has it."""
     by = selection.shared(run.result.select_by for arm in arms for run in arm.runs)
-    return curves(arms, by) if by not in (*_BASIC, comparison.judged_by(arms)) and _known(arms, by) else None
+    known = any(by in scores for scores in _held_out(arms))
+    return curves(arms, by) if by not in (*_BASIC, _judged(arms)) and known else None
 
 
-def _known(arms: Sequence[ShownArm], by: str) -> bool:
-    """Return whether some epoch has a metric of held-out images."""
-    return any((line.get(key) or {}).get(by) is not None for arm in arms for line in arm.first.metrics for key in _HELD_OUT)
+def _judged(arms: Sequence[ShownArm]) -> str:
+    return tasks.drawn_by(_held_out(arms), comparison.judged_by(arms))
+
+
+def _held_out(arms: Sequence[ShownArm]) -> list[Mapping[str, float]]:
+    """Return the scores of held-out images after each epoch."""
+    return [
+        scores for arm in arms for run in arm.runs for line in run.metrics for key in _HELD_OUT if (scores := line.get(key))
+    ]
 
 
 def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
@@ -66,13 +73,14 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
                 epochs.append([run.metrics[n]["epoch"] for n, _ in points])
                 seconds.append([total[n] for n, _ in points])
                 first = run is arm.first
-                shown = always or (key == "validation" and not _tested(run)) or (key == "train" and not _evaluated(run))
+                shown = always or (key == "validation" and not _tested(run, metric)) or (key == "train" and not _evaluated(run))
+                every = key == "aux_loss" or len(points) == sum(bool(line.get(key)) for line in run.metrics)
                 data.append(
                     {
                         "x": epochs[-1],
                         "y": [rounded(value) for _, value in points],
                         "type": "scatter",
-                        "mode": "lines+markers" if len(points) <= 30 else "lines",
+                        "mode": _mode(points) if every else "markers",  # a line would pass epochs that lack it
                         "name": f"{arm.name}, {words}",
                         "legendgroup": f"{arm.name}, {words}",
                         "showlegend": first,
@@ -93,7 +101,7 @@ def curves(arms: Sequence[ShownArm], metric: str) -> Chart:
     return Chart(
         f"curves-{metric}",
         _label(metric),
-        f"Line chart of {metric} after each epoch. " + "; ".join(_last(arm, metric) for arm in arms) + ".",
+        f"Line chart of {tasks.metric_label(metric)} after each epoch. " + "; ".join(_last(arm, metric) for arm in arms) + ".",
         data,
         layout,
         {"epoch": epochs, "seconds": seconds},
@@ -114,7 +122,7 @@ def rates(arms: Sequence[ShownArm]) -> Chart | None:
                     "x": [epoch for epoch, _ in points],
                     "y": [float(f"{rate:.4g}") for _, rate in points],
                     "type": "scatter",
-                    "mode": "lines+markers" if len(points) <= 30 else "lines",
+                    "mode": _mode(points),
                     "name": f"{arm.name}, {group}",
                     "line": {"color": COLOURS[place % len(COLOURS)], "dash": ("solid", "dash", "dot", "dashdot")[number % 4]},
                 }
@@ -255,9 +263,14 @@ def _evaluated(run: ShownRun) -> bool:
     return any(line.get("train_evaluated") for line in run.metrics)
 
 
-def _tested(run: ShownRun) -> bool:
-    """Return whether test images are evaluated after each epoch, and not at the end alone."""
-    return any(line.get("test") for line in run.metrics)
+def _tested(run: ShownRun, metric: str) -> bool:
+    """Return whether test images are evaluated after each epoch, and not at the end alone, and all have the metric."""
+    tests = [test for line in run.metrics if (test := line.get("test"))]
+    return bool(tests) and all(metric in test for test in tests)
+
+
+def _mode(points: Sequence[object]) -> str:
+    return "lines+markers" if len(points) <= _MARKED else "lines"
 
 
 def _cumulative(run: ShownRun) -> list[float]:
