@@ -68,7 +68,7 @@ class Elsewhere:
     """
 
     label: str
-    state: Literal["waiting", "running", "finished", "failed", "locked"]
+    state: Literal["waiting", "running", "finished", "stopped", "failed", "locked"]
     epoch: int
     epochs: int
     scores: Metrics

@@ -7,6 +7,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,7 +52,7 @@ from tlkit.plugin import Backbone, Images, Split, registry
 from tlkit.recipe.recipe import Arm
 from tlkit.record import statistics
 from tlkit.record.advice import Candidate, Ending, Trial
-from tlkit.run import execution, preparation, range_tests
+from tlkit.run import busy, execution, planned_runs, preparation, range_tests, remote_worker
 from tlkit.sources.places import Places
 
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}
@@ -519,6 +520,42 @@ def test_trial_that_has_no_time_elsewhere_has_not_failed(tmp_path: Path) -> None
         "lost is not tried: there was no time for it.",
         "failed failed: the loss is no number.",
     ]
+
+
+def test_trial_elsewhere_ends_with_the_batch_in_which_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that several processes share ends with its epoch, as they stop together."""
+    asked: list[bool] = []
+
+    def execute(prepared: object, *, watch: Callable[[], None], gives_up: Callable[[object], bool], **_: object) -> None:
+        for _ in range(3):  # batches of 20 seconds
+            now[0] += 20.0
+            watch()
+        asked.append(gives_up([]))
+
+    def carried_out(processes: int) -> dict[str, Any]:
+        ranks = SimpleNamespace(size=processes)
+        train = partial(remote_worker._train, None, None, SimpleNamespace(graph=False, checkpoint_every=60.0), ())  # type: ignore[arg-type]  # no job
+        monkeypatch.setattr(
+            remote_worker,
+            "_carry_out",
+            lambda _, gives_up, deadline, observer: train(
+                gives_up, deadline, observer, device=torch.device("cpu"), ranks=ranks, kept=None
+            ),  # type: ignore[arg-type]  # a number of processes
+        )
+        now[0] = 1000.0
+        found: dict[str, Any] = json.loads(remote_trying.carry_out('{"environment": {}}', 1030.0))
+        return found
+
+    now = [0.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(execution, "execute", execute)
+    monkeypatch.setattr(planned_runs, "prepare_as_planned", lambda *_, **__: None)
+    monkeypatch.setattr(busy, "watching", lambda _, watch, **__: watch)
+    assert (carried_out(1)["ended"], now, asked) == ("stopped", [1040.0], [])
+    assert (carried_out(2)["ended"], now, asked) == ("finished", [1060.0], [True])
+    trials, way = trials_of(budget.Budget(60.0)), arms.Way("a", "", {})
+    assert trials._became(way, None, None) is None
+    assert trials.notes == ["a was stopped after 0 epochs: there was no time for more"]
 
 
 @pytest.mark.parametrize("more", [("--no-try",), ("--source", "pictures")])

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from tlkit.advice.budget import Budget
-from tlkit.errors import Interrupted, TlkitError
+from tlkit.errors import Interrupted, OutOfTime, TlkitError
 from tlkit.plans.jobs import Job
 from tlkit.run import remote_worker
 from tlkit.run.preparation import Prepared
@@ -29,7 +29,7 @@ def carry_out_all(
         lacking: The runs that are missing, by the names of their ways to train.
         place: Where they are carried out.
         prepare: Prepares one.
-        budget: When it is spent, trials end after the epoch in progress.
+        budget: When it is spent, trials end after the batch in progress, and are kept within their epoch.
         device: That they are prepared for.
         watch: Called all the time; raises to stop.
     """
@@ -59,4 +59,9 @@ def carry_out(sent: str, end: float) -> str:
     """
     if time.time() >= end:
         return json.dumps(asdict(Answer("failed", "there was no time for it.")))
-    return remote_worker.carry_out(sent, gives_up=lambda _: time.time() >= end)
+
+    def deadline() -> None:
+        if time.time() >= end:
+            raise OutOfTime("there was no time for more.")
+
+    return remote_worker.carry_out(sent, lambda _: time.time() >= end, deadline)

@@ -20,22 +20,22 @@ import torch
 from pydantic import ValidationError
 
 from tlkit import tasks
-from tlkit.advice import remote_trying, stopping
+from tlkit.advice import remote_trying, stopping, trial_rates
 from tlkit.advice.arms import Way
 from tlkit.advice.budget import Budget, Deadline
-from tlkit.advice.trial_sizes import OVERHEAD, STEP, TrialSizes
+from tlkit.advice.trial_sizes import TrialSizes
 from tlkit.engine.images.library import Library
 from tlkit.errors import Interrupted, NotCarriedOut, OutOfTime, RecipeError, RunLocked, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import dataset_images, job_folders, jobs, resolve
 from tlkit.plans.jobs import Job
-from tlkit.plugin import Images, remembered
+from tlkit.plugin import Images
 from tlkit.recipe import messages
 from tlkit.recipe.recipe import Arm
 from tlkit.record import predictions, run_folder, statistics
 from tlkit.record.advice import Trial
 from tlkit.record.run_folder import RunResult
-from tlkit.run import execution, preparation, range_tests
+from tlkit.run import execution, preparation
 from tlkit.run.preparation import Prepared
 from tlkit.run.remote_jobs import Elsewhere
 from tlkit.sources.places import Places
@@ -45,7 +45,6 @@ _RATES = (0.3, 3.0)  # times the usual rates, of the best way that takes steps
 # Of the time that a rung begins with, so much must be left when these begin:
 _OTHERS = 0.6  # ways to train other networks than the first one, on the first rung
 _VARIANTS = 0.5  # other rates and no momentum, on the second: the last rung has twice its images
-_TEST_STEPS = 60  # of a range test: fewer than `tlkit rates` takes, and enough for seven decades of rates
 
 
 @dataclass
@@ -145,34 +144,13 @@ class Trials:
 
     def _tested_rates(self, way: Way) -> Mapping[str, float] | None:
         """Return the rates that a range test suggests for a way, on the images of its first trial; None where there is no time, or none."""
-        count, deadline = self.sizes.count(RUNGS[0]), Deadline(self.budget, self.watch)
-        try:
-            job = self._planned(way, count)
-            key = {"range test of a trial": job.digest, "seed": self.seed, "steps": _TEST_STEPS}
-            known = remembered.recall(key)
-            if isinstance(known, dict):
-                return known or None
-            usual = OVERHEAD + STEP * _TEST_STEPS * self.sizes.batch(way) * self.sizes.forward_of(way)
-            if usual * self._slower[False] > self.budget.left:
-                self.notes.append(f"no range test for {way.name}: there is no time for it")
-                return None
-            prepared = self._prepared(job, deadline)
-            test = range_tests.measure(
-                prepared, range_tests.together(prepared.plan), steps=_TEST_STEPS, device=self.device, observer=self.observer,
-                watch=deadline,
-            )  # fmt: skip
-        except OutOfTime:
-            self.notes.append(f"the range test of {way.name} was stopped: there was no time for more")
-            return None
-        except Interrupted:
-            raise
-        except TlkitError as error:
-            self.notes.append(f"no range test for {way.name}: {error.problem}")
-            return None
-        found = {} if test.suggested is None else test.suggested
-        remembered.remember(key, found)
-        if not found:
-            self.notes.append(f"the range test of {way.name} suggests no rate: no rate lowers its loss")
+        count = self.sizes.count(RUNGS[0])
+        expected = trial_rates.usual(self.sizes.batch(way), self.sizes.forward_of(way)) * self._slower[False]
+        found, why_not = trial_rates.tested(
+            lambda: self._planned(way, count), way.name, prepare=self._prepared, seed=self.seed, expected=expected,
+            budget=self.budget, device=self.device, observer=self.observer, watch=self.watch,
+        )  # fmt: skip
+        self.notes += [why_not] if why_not else []
         return found or None
 
     def _try(self, way: Way, rung: int, part: float, *, needed: float) -> Trial | None:
@@ -246,8 +224,8 @@ class Trials:
         if error is not None:
             self._fail(way, error)
             return None
-        if done is not None and done.status != "finished":
-            self._out_of_time(way, done.epochs)
+        if done is None or done.status != "finished":
+            self._out_of_time(way, 0 if done is None else done.epochs)
         return done
 
     def _planned(self, way: Way, count: int) -> Job:

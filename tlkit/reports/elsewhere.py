@@ -62,7 +62,7 @@ class ElsewhereRows:
         self.progress.update(self._all, completed=ended, total=len(self._states), shown=said)
 
 
-_ORDER = ("running", "waiting", "finished", "failed", "locked")
+_ORDER = ("running", "waiting", "finished", "stopped", "failed", "locked")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class RemoteProgress:
             for told in each.news():
                 self.tell(told)
 
-    def end(self, label: str, state: Literal["finished", "failed", "locked"]) -> None:
+    def end(self, label: str, state: Literal["finished", "stopped", "failed", "locked"]) -> None:
         """Tell how a run ended, and watch it no more."""
         each = self._watched.pop(label)
         for told in each.news():
@@ -62,7 +62,7 @@ class _Watched:
     known: int  # epochs
     size: int  # of metrics.jsonl
     changed: int  # when result.json was written
-    state: Literal["waiting", "running", "finished", "failed", "locked"] = "waiting"
+    state: Literal["waiting", "running", "finished", "stopped", "failed", "locked"] = "waiting"
 
     def news(self) -> list[Elsewhere]:
         """Return what was not told yet."""

@@ -17,7 +17,7 @@ import tlkit
 from tlkit import machine
 from tlkit.engine.images import being_decoded
 from tlkit.engine.ranks.ranks import Ranks
-from tlkit.errors import Interrupted, RunFailed, RunLocked, TlkitError, option
+from tlkit.errors import Interrupted, OutOfTime, RunFailed, RunLocked, TlkitError, option
 from tlkit.events import Observer
 from tlkit.plans import jobs, loggers, plan_json, resolve
 from tlkit.plans.job_folders import finished
@@ -58,7 +58,7 @@ class Call:
     checkpoint_every: float
 
 
-Ended = Literal["finished", "failed", "locked"]
+Ended = Literal["finished", "stopped", "failed", "locked"]
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,25 @@ class Answer:
     own: bool = False
 
 
-def carry_out(sent: str, gives_up: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda _: False) -> str:
+def carry_out(
+    sent: str, gives_up: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda _: False, deadline: Callable[[], None] = lambda: None
+) -> str:  # fmt: skip
     """Carry out a run in this process, which is told of it by another; return what became of it.
 
     Args:
         sent: What was told.
         gives_up: As `execution.execute` asks it.
+        deadline: Called between batches; raises OutOfTime to stop a run, which is kept within its epoch. Not of one that several processes
+            share, which stop together.
     """
     spec: dict[str, Any] = json.loads(sent)
     os.environ.update(spec["environment"])
     notes = _Notes()
     try:
-        _carry_out(spec, gives_up, notes)
+        _carry_out(spec, gives_up, deadline, notes)
         answer = Answer("finished")
+    except OutOfTime as error:
+        answer = Answer("stopped", error.problem)
     except RunLocked as error:
         answer = Answer("locked", error.problem, error.hints)
     except Interrupted:
@@ -119,7 +125,9 @@ class _Notes(Observer):
         self.told.append(text)
 
 
-def _carry_out(spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str, Any]]], bool], observer: Observer) -> None:
+def _carry_out(
+    spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str, Any]]], bool], deadline: Callable[[], None], observer: Observer
+) -> None:  # fmt: skip
     if spec["version"] != tlkit.__version__:
         raise RunFailed(f"a worker has tlkit {tlkit.__version__}, and this is tlkit {spec['version']}.", "install the same")
     called, plan = Call(**spec["called"]), plan_json.from_json(spec["plan"])
@@ -153,7 +161,7 @@ def _carry_out(spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str
             done = finished([job])
             together.tell_jobs(ranks, [job], [] if done else [job])
             if not done:
-                _train(job, plan, called, logged, gives_up, observer, device=device, ranks=ranks, kept=kept)
+                _train(job, plan, called, logged, gives_up, deadline, observer, device=device, ranks=ranks, kept=kept)
             if kept is not None:
                 kept.send(remote_runs.name_of(job.folder))
                 kept.end()
@@ -163,15 +171,21 @@ def _carry_out(spec: Mapping[str, Any], gives_up: Callable[[Sequence[Mapping[str
 
 def _train(
     job: Job, plan: Plan, called: Call, logged: Sequence[loggers.ChosenLogger],
-    gives_up: Callable[[Sequence[Mapping[str, Any]]], bool], observer: Observer, *, device: torch.device, ranks: Ranks,
-    kept: RemoteRuns | None,
+    gives_up: Callable[[Sequence[Mapping[str, Any]]], bool], deadline: Callable[[], None], observer: Observer, *,
+    device: torch.device, ranks: Ranks, kept: RemoteRuns | None,
 ) -> None:  # fmt: skip
-    with watching() as watch:
+    with watching() as signals:
+
+        def watch() -> None:
+            signals()
+            if ranks.size == 1:
+                deadline()
+
         prepared = planned_runs.prepare_as_planned(job, plan, device=device, observer=observer, watch=watch, ranks=ranks)
         looking = busy.watching(prepared, watch, device=device, say=observer.note)
         execution.execute(
             prepared, device=device, observer=observer, watch=looking, graph=called.graph, loggers=logged,
-            gives_up=gives_up, saves=SaveTimes(called.checkpoint_every, watch), ranks=ranks,
+            gives_up=gives_up, saves=SaveTimes(called.checkpoint_every, signals), ranks=ranks,
             sent=remote_runs.sending(kept, observer.note),
         )  # fmt: skip
 
