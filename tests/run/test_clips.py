@@ -108,6 +108,8 @@ def test_a_clip_is_scored_by_the_mean_of_its_frames(finished: Path, folder: Path
     code, out, error = run("evaluate", finished, "--on", "clips", *settings, "--json")
     assert code == 0, error
     assert json.loads(out)["groups"]["groups"] == 10, "of a data set without test clips of its own all are evaluated"
+    code, given, error = run("evaluate", finished, "--on", folder, "--json")
+    assert (code, json.loads(given)["groups"]) == (0, json.loads(out)["groups"]), error
 
 
 def test_a_video_is_answered_by_the_mean_of_its_frames(finished: Path, folder: Path, run: Cli, tmp_path: Path) -> None:

@@ -159,9 +159,9 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     )
     assert told in " ".join(out.split())
     assert out.splitlines()[1].split() == ["Dice", f"{again['dice']:.3f}"], "before accuracy, of which most is ground"
-    code, _, error = run("evaluate", "shapes", "--on", recipe.parent / "data")
-    assert (code, "is read as a sub-folder per class" in error) == (1, True)
-    assert f"--on shapes --set data.options.path={recipe.parent / 'data'}" in " ".join(error.split())
+    code, out, error = run("evaluate", "shapes", "--on", recipe.parent / "data", "--json")
+    assert (code, json.loads(out)["metrics"]) == (0, again), "its own data set reads a folder"
+    assert "/data: read as shapes, the data set of the run's recipe; --on NAME says another" in error
 
     pictures = recipe.parent / "data" / "test" / "images"
     predictor = loading.load(folder, arm=None, device=torch.device("cpu"))

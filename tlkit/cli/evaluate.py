@@ -21,6 +21,7 @@ from tlkit.cli.options import (
     RunsOption,
     TileOption,
     ViewsOption,
+    file_here,
 )
 from tlkit.errors import SOME_FAILED, TlkitError, option
 
@@ -33,7 +34,11 @@ def evaluate(
     run: RunArgument,
     on: Annotated[
         str,
-        typer.Option("--on", metavar="FOLDER|DATASET", help="Images in one sub-folder per class, or the name of a data set."),
+        typer.Option(
+            "--on",
+            metavar="FOLDER|DATASET",
+            help="A folder as the run's data set has it, or images in one sub-folder per class; or the name of a data set.",
+        ),
     ],
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="data.options.KEY=VALUE", help="An option of the data set.")
@@ -50,7 +55,14 @@ def evaluate(
         bool, typer.Option("--report", help="Also write a page: confusion, classes, what is most wrong, calibration.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="With --report: the page; by default evaluation.html.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="With --report: the page; by default evaluation.html.",
+            callback=lambda path: file_here(path),
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -18,10 +18,12 @@ from tlkit.recipe.tables import DataTable
 from tlkit.record import trained_data
 from tlkit.record.trained_data import ANEW
 from tlkit.run.prediction import Predictor
-from tlkit.sources import data_files, datasets
+from tlkit.sources import data_files, datasets, image_files
 from tlkit.sources.places import Places
+from tlkit.tasks import Targets
 
 _OPTIONS = ("data", "options")
+_CLASSES = "folder"  # the data set that reads images in one sub-folder per class
 
 
 def find(
@@ -33,7 +35,7 @@ def find(
         predictor: The run's.
         run: Its folder.
         table: The data of the run's recipe.
-        on: A folder of images, one sub-folder per class, or the name of a data set.
+        on: A folder that the run's own data set reads, or of images in one sub-folder per class; or the name of a data set.
         settings: "data.options.KEY=VALUE" each.
         places: Where the data set is looked for.
         note: Told of what the data set's files have that is not used, and where the run was trained on them.
@@ -41,16 +43,9 @@ def find(
     Raises:
         TlkitError: there is no such data set, or it has classes or targets that the network has not.
     """
-    with naming.named(f"evaluate: {on}"):
-        source = _source(on, settings, table)
     wanted = predictor.network.task.targets
-    if source.name != on and wanted.whole:
-        raise DataError(
-            f"evaluate: {on}: is read as a sub-folder per class, and the network answers for {wanted.words}.",
-            f"name the data set that reads it: {option('on', table.name)} {setting(f'data.options.path={on}')}, with its other options",
-        )
     with naming.named(f"evaluate: {on}"):
-        found = data_files.find_data(source.name, source.dataset, source.options, places, fetch=True)
+        source, found = _found(on, settings, table, wanted, places, note)
         images, part = dataset_images.labelled_images(source, found, predictor.classes, where=f"evaluate: {on}")
     for line in dataset_facts.unused(found):
         note(line)
@@ -63,23 +58,71 @@ def find(
     return source, images, part
 
 
-def _source(on: str, settings: Sequence[str], table: DataTable) -> Source:
-    """Return the data set that is evaluated, with its options."""
+def _found(
+    on: str, settings: Sequence[str], table: DataTable, wanted: Targets, places: Places, note: Callable[[str], None]
+) -> tuple[Source, DataFiles]:  # fmt: skip
+    """Return the data set that is evaluated and its files; of several that may read a folder, the first that does."""
+    first: TlkitError | None = None
+    for name in _readers(on, table, wanted):
+        if name not in (on, _CLASSES):
+            another = option("on", "NAME")
+            note(f"evaluate: {on}: read as {name}, the data set of the run's recipe; {another} says another")
+        try:
+            source = _source(name, on, settings, table)
+            return source, data_files.find_data(source.name, source.dataset, source.options, places, fetch=True)
+        except TlkitError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _readers(on: str, table: DataTable, wanted: Targets) -> list[str]:
+    """Return the data sets that may read what is evaluated: the one of that name; of a folder those for it, the likeliest first.
+
+    Raises:
+        TlkitError: it is neither, or a folder of targets that no data set is known to read.
+    """
+    if datasets.is_named(on):
+        return [on]
+    if not Path(on).is_dir():
+        names = [entry.name for entry in registry.entries(Dataset)]
+        raise TlkitError(
+            f"evaluate: {on} is neither a data set nor a folder.", nearest(on, names), f"data sets: {', '.join(names)}"
+        )
+    own = [table.name] if table.name != _CLASSES and _takes_path(table.name) else []
+    if not wanted.one_class:
+        if own:
+            return own
+        raise DataError(
+            f"evaluate: {on}: the network answers for {wanted.words}, and {table.name}, the data set of the run's recipe, reads no folder.",
+            f"name the data set that reads it: {option('on', 'NAME')} {setting(f'data.options.path={on}')}, with its other options",
+        )
+    try:
+        image_files.below(Path(on), where="", bands=table.channels is not None)
+    except DataError:  # of clips, shards
+        return [*own, _CLASSES]
+    return [_CLASSES, *own]
+
+
+def _takes_path(name: str) -> bool:
+    """Return whether a data set is installed that reads the folder of its option `path`."""
+    if not registry.offers(Dataset, name):
+        return False
+    options = registry.get(Dataset, name).options
+    return options is not None and "path" in options.model_fields
+
+
+def _source(name: str, on: str, settings: Sequence[str], table: DataTable) -> Source:
+    """Return a data set that is evaluated, with its options; the run's own has those of the recipe where it reads a folder."""
     options: dict[str, Any] = {}
+    if name != on:
+        options = {**(dict(table.options) if name == table.name else {}), "path": str(Path(on).resolve())}
     for given in map(parse_setting, settings):
         if given.path[:2] != _OPTIONS or len(given.path) != len(_OPTIONS) + 1:
             raise TlkitError(
                 f"{in_setting(dotted(*given.path))}: is no option of the data set.", setting("data.options.KEY=VALUE")
             )
         options[given.path[2]] = given.value
-    name = on
-    if not datasets.is_named(on):
-        if not Path(on).is_dir():
-            names = [entry.name for entry in registry.entries(Dataset)]
-            raise TlkitError(
-                f"evaluate: {on} is neither a data set nor a folder.", nearest(on, names), f"data sets: {', '.join(names)}"
-            )
-        name, options = "folder", {"path": str(Path(on).resolve()), **options}
     dataset = registry.get(Dataset, name)
     if table.channels is not None and band_checks.reads_bands(dataset):
         options["channels"] = table.channels

@@ -124,8 +124,8 @@ def evaluate(
     Args:
         predictor: The run's.
         run: Its folder.
-        on: A folder of images, one sub-folder per class, or the name of a data set. Its test images are evaluated; all of its images
-            where it has no test images of its own.
+        on: A folder that the run's own data set reads, or of images in one sub-folder per class; or the name of a data set. Its test images
+            are evaluated; all of its images where it has no test images of its own.
         settings: "data.options.KEY=VALUE" each.
         views: Of each image, whose probabilities are averaged: see `tlkit.engine.images.views`.
         tile: Of masks, side of the tiles in which larger pictures pass the network; None for what the run's recipe says.
