@@ -389,6 +389,33 @@ for maintain.versions in (outside, within, after):
     assert (done.stdout.split(), done.stderr) == ([str(-signal.SIGTERM)] * 3, "")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a mutex of glibc is all zeros")
+def test_second_ctrl_c_ends_the_process_while_c_code_computes() -> None:
+    """The first one is not even seen by Python then; a launcher may pass one on that the terminal had told too."""
+    code = """
+import ctypes, os, signal, sys, threading, time
+from tlkit.cli import app, maintain
+
+def computes():
+    def send():
+        for seconds in (0.2, 0.01, 0.01, 0.6):  # after the first two nothing ends
+            time.sleep(seconds)
+            os.write(1, b"sent ")
+            os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=send, daemon=True).start()
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):  # the second waits forever, without Python's lock, and goes on waiting after a signal
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+
+maintain.versions = computes
+sys.argv = ["tlkit", "--version"]
+app.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (130, ["sent"] * 4)
+    assert done.stderr.strip() == "stopped at once by SIGINT; what was saved before is kept."
+
+
 @pytest.mark.parametrize("verb", ["inspect", "advise"])
 def test_neither_folder_nor_recipe_is_told_as_such(run: Cli, verb: str) -> None:
     code, _, text = run(verb, "photos")

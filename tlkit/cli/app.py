@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from tlkit import machine
 from tlkit.cli import advise, bench, console, embed, evaluate, look, maintain, predict, rates, runs, shard, train, use
 from tlkit.errors import Interrupted, SaidElsewhere, TlkitError, command_line
-from tlkit.run.signals import Terminated
+from tlkit.run.signals import Terminated, ended_by_a_second
 
 LOOK, TRAIN, USE, MAINTAIN = "Look", "Train", "Use", "Maintain"
 _NO_MEMORY = "memory ran out; end other programs, or take fewer or smaller images at a time. Runs go on from what they saved."
@@ -87,15 +87,16 @@ def _options(
 
 
 def main() -> NoReturn:
-    """Run the command line; a message and an exit code instead of a traceback. SIGTERM stops as Ctrl-C does; a second one at once."""
+    """Run the command line; a message and an exit code instead of a traceback. SIGTERM stops as Ctrl-C does; a second of both at once."""
     before, stop = signal.getsignal(signal.SIGTERM), Terminated()
-    if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
-        _run(stop.came)
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        _run(stop.came)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with ended_by_a_second():
+        if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+            _run(stop.came)
+        signal.signal(signal.SIGTERM, stop)
+        try:
+            _run(stop.came)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _run(came: Sequence[int]) -> NoReturn:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from tlkit.errors import Interrupted
+
+_APART = 0.3  # seconds: signals closer than that are one, which a launcher passed on that the terminal had told too
+_CURSOR = "\x1b[?25h"  # shows the cursor, which a bar hides: ECMA-48, DECTCEM
 
 
 class Watch:
@@ -79,3 +86,49 @@ def watching() -> Iterator[Watch]:
     finally:
         for number, handler in ((before if watch.signum is None else second) | saving).items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_a_second() -> Iterator[None]:
+    """End the process at a second SIGINT or SIGTERM, whatever computes; only in the main thread.
+
+    A handler of Python waits until what computes in C returns, a fit of a solved head for minutes. No file is damaged: each is written beside,
+    and renamed when it is whole.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reads, writes = socket.socketpair()
+    writes.setblocking(False)  # as set_wakeup_fd asks
+    waiting = threading.Thread(target=_end_at_second, args=(reads,), daemon=True)
+    before = signal.set_wakeup_fd(writes.fileno(), warn_on_full_buffer=False)
+    waiting.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        writes.close()  # which ends the thread
+        waiting.join()
+        reads.close()
+
+
+def _end_at_second(reads: socket.socket) -> None:
+    """Read the numbers of signals as they come, until the other end is closed."""
+    first = None
+    while numbers := reads.recv(64):
+        for number in numbers:
+            if number not in (signal.SIGINT, signal.SIGTERM):
+                continue
+            now = time.monotonic()
+            first = now if first is None else first
+            if now - first >= _APART:
+                _end(signal.Signals(number))
+
+
+def _end(number: signal.Signals) -> None:
+    """End the process as it is, with a line and the cursor of its terminal."""
+    shown = _CURSOR if sys.__stderr__ is not None and sys.__stderr__.isatty() else ""
+    try:
+        os.write(2, f"{shown}\nstopped at once by {number.name}; what was saved before is kept.\n".encode())
+    finally:
+        os._exit(128 + number)
