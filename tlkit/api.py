@@ -478,7 +478,7 @@ def epochs(
         RunFailed: the loss is no longer a number.
     """
     _check_plan(plan)
-    from tlkit.run import executor, planned_runs, range_tests, torch_settings
+    from tlkit.run import executor, failures, planned_runs, range_tests, torch_settings
 
     watcher = observer or Observer()
     where = executor.device_of(device, note=watcher.note)
@@ -497,7 +497,8 @@ def epochs(
         prepared = planned_runs.prepare_plan(plan, seed=seed, fold=tested, places=places, device=where, observer=watcher)
         prepared, _ = range_tests.settled(prepared, device=where, observer=watcher)
         learner = prepared.learner(device=where, observer=watcher)
-    yield from torch_settings.applied_between(learner.epochs(), where)
+    with failures.memory_in_words(prepared, where):
+        yield from torch_settings.applied_between(learner.epochs(), where)
 
 
 def _there(source: str | Path) -> Path:

@@ -42,7 +42,7 @@ from tlkit.recipe.map_tables import Auto
 from tlkit.recipe.maps import HEAD
 from tlkit.reports import plan_table
 from tlkit.reports.html import html
-from tlkit.run import executor, torch_settings
+from tlkit.run import executor, failures, torch_settings
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
 
@@ -419,7 +419,8 @@ class Model:
         )
         if asked.said and verbose != 0:
             progress.Notes().note(asked.said)
-        with progress.bar(verbose, where="Model.evaluate") as told, torch_settings.applied(self._setup.device):
+        memory = failures.memory_for("Model.evaluate", batch_size, self._setup.device)
+        with progress.bar(verbose, where="Model.evaluate") as told, torch_settings.applied(self._setup.device), memory:
             return evaluation.scores(
                 network, asked, views=views, batch_size=batch_size, device=self._setup.device, progress=told
             )
@@ -447,7 +448,8 @@ class Model:
         check_views(views, where="Model.predict: views")
         self._fitted("Model.predict")
         found = pictures.read(x, where="Model.predict", bands=self._setup.bands)
-        with progress.bar(verbose, where="Model.predict") as told, torch_settings.applied(self._setup.device):
+        memory = failures.memory_for("Model.predict", batch_size, self._setup.device)
+        with progress.bar(verbose, where="Model.predict") as told, torch_settings.applied(self._setup.device), memory:
             rows = self._predictor(found, batch_size).predict(found, views=views, progress=told)
         return Predictions(rows, self.class_names, several=self._setup.several())
 
@@ -463,7 +465,7 @@ class Model:
             (3, 32)
         """
         found = pictures.read(x, where="Model.embed", bands=self._setup.bands)
-        with torch_settings.applied(self._setup.device):
+        with torch_settings.applied(self._setup.device), failures.memory_for("Model.embed", 32, self._setup.device):
             return self._predictor(found).embed(found, at=at, pooled=pooled)
 
     def summary(self) -> None:

@@ -20,7 +20,7 @@ from tlkit.plans.jobs import Job
 from tlkit.plans.plan import ImagesPlan
 from tlkit.plugin import Convention, Images
 from tlkit.recipe import naming
-from tlkit.run import preparation, range_tests
+from tlkit.run import failures, preparation, range_tests
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Training:
             optimizer: State that the optimizer begins with; {} for a new one.
 
         Raises:
-            RunFailed: a callback raised, or the loss is no longer a number.
+            RunFailed: a callback raised, memory ran out, or the loss is no longer a number.
         """
         with naming.named(self.job.resolved.where):
             prepared = preparation.prepare(
@@ -89,7 +89,7 @@ class Training:
         )  # fmt: skip
         try:
             told.train_begins()
-            with closing(fit.epochs()) as epochs:  # type: ignore[type-var]  # both are generators
+            with failures.memory_in_words(prepared, self.device), closing(fit.epochs()) as epochs:  # type: ignore[type-var]  # both are generators
                 for epoch in epochs:
                     self.epochs.append(epoch)
                     if epoch.best:
