@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FILES = ("tests/run/test_cuda_memory.py", "tests/engine/test_augment.py", "tests/run/test_cuda_runs.py")
+FILES = (
+    "tests/run/test_cuda_memory.py", "tests/run/test_cuda_tasks.py", "tests/engine/test_augment.py", "tests/run/test_cuda_runs.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

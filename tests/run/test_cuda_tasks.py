@@ -63,9 +63,9 @@ def result_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "result.json").read_text())["test"]
 
 
-def masks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def masks(folder: Path, monkeypatch: pytest.MonkeyPatch, *, counts: tuple[int, int, int] = (8, 4, 4)) -> Path:
     toy_masks.install(monkeypatch)
-    toy_masks.write(folder / "data")
+    toy_masks.write(folder / "data", counts=counts)
     (folder / "r.toml").write_text(toy_masks.RECIPE)
     return folder / "r.toml"
 
@@ -115,6 +115,46 @@ def test_a_frozen_trunk_stores_what_the_decoder_of_masks_reads(
     captured, _ = applied(recipe, settings, device)
     eager, _ = applied(recipe, settings, device, graph=False)
     assert_same(captured, eager)
+
+
+def unwaited(recipe: Path, settings: tuple[str, ...], device: str) -> list[int]:
+    """Train two epochs, and refuse what waits for the GPU from their fifth step to their last but one; return the steps that were taken."""
+    taken: list[int] = []
+
+    def step(number: int) -> None:
+        taken.append(number)
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("error" if 4 <= number < STEPS else "default")
+
+    watching = Watching(step=step)
+    try:
+        done = api.apply(
+            recipe, (*settings, "schedule.epochs=2"), device=device, runs=recipe.parent / "runs", observer=watching
+        )
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert done.failures == ()
+    assert not [note for note in watching.notes if "graph" in note]
+    return taken
+
+
+STEPS = 12
+
+
+@each_device
+def test_no_step_on_masks_waits_for_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """Passes if torch's own watch finds no wait: masks are read ahead, with crops and turns of their own."""
+    recipe = masks(tmp_path, monkeypatch, counts=(4 * STEPS, 4, 4))
+    assert unwaited(recipe, CROPS, device) == [*range(1, STEPS + 1)] * 2
+
+
+@each_device
+def test_no_step_of_adaptation_waits_for_the_gpu(tmp_path: Path, device: str) -> None:
+    recipe = toy_domains.write(tmp_path, ADAPTED)
+    settings = ("data.batch_size=3", 'data.augment=["hflip"]')
+    taken = unwaited(recipe, settings, device)
+    assert taken == [*range(1, STEPS + 1)] * 2
 
 
 @each_device

@@ -205,6 +205,8 @@ def test_plan_says_which_batch_would_fit(toy_recipe: Path, monkeypatch: pytest.M
 
 def test_parts_of_a_batch_are_its_images_in_order() -> None:
     x = torch.arange(7.0)[:, None]
+    (alone,) = in_pieces([(x, x[:5, 0])], 1)  # [adapt] has images without targets
+    assert [len(each) for each in alone] == [len(x), 5]
     parts = in_pieces([(x[:5], x[:5, 0]), (x[5:], x[5:, 0])], 4)
     assert [len(part) for part, _ in parts] == [2, 1, 1, 1, 1, 1]
     assert torch.equal(torch.cat([part for part, _ in parts]), x)

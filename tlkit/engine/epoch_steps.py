@@ -15,7 +15,7 @@ from tlkit.engine.ranks import shares
 from tlkit.engine.ranks.ranks import ask_together
 from tlkit.engine.ranks.shares import Indices, Share, Whole
 from tlkit.engine.step.changing import changing, finite
-from tlkit.engine.step.graph import Captured, CudaBackend, piece_sizes
+from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.look import looks
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
@@ -216,6 +216,6 @@ def in_pieces(batches: Sequence[Batch], pieces: int) -> list[Batch]:
     return [
         part
         for x, targets in batches
-        for sizes in [piece_sizes(len(x), pieces)]
-        for part in zip(x.split_with_sizes(sizes), targets.split_with_sizes(sizes), strict=True)
+        for count in [min(pieces, len(x))]  # in the sizes of `piece_sizes`
+        for part in zip(torch.tensor_split(x, count), torch.tensor_split(targets, count), strict=True)
     ]
