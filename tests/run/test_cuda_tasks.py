@@ -117,14 +117,14 @@ def test_a_frozen_trunk_stores_what_the_decoder_of_masks_reads(
     assert_same(captured, eager)
 
 
-def unwaited(recipe: Path, settings: tuple[str, ...], device: str) -> list[int]:
-    """Train two epochs, and refuse what waits for the GPU from their fifth step to their last but one; return the steps that were taken."""
+def unwaited(recipe: Path, settings: tuple[str, ...], device: str, *, steps: int) -> list[int]:
+    """Train two epochs, and refuse what waits for the GPU from their fifth step to their last; return the steps that were taken."""
     taken: list[int] = []
 
     def step(number: int) -> None:
         taken.append(number)
         if device == "cuda":
-            torch.cuda.set_sync_debug_mode("error" if 4 <= number < STEPS else "default")
+            torch.cuda.set_sync_debug_mode("error" if 4 <= number < steps else "default")
 
     watching = Watching(step=step)
     try:
@@ -139,22 +139,18 @@ def unwaited(recipe: Path, settings: tuple[str, ...], device: str) -> list[int]:
     return taken
 
 
-STEPS = 12
-
-
 @each_device
 def test_no_step_on_masks_waits_for_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     """Passes if torch's own watch finds no wait: masks are read ahead, with crops and turns of their own."""
-    recipe = masks(tmp_path, monkeypatch, counts=(4 * STEPS, 4, 4))
-    assert unwaited(recipe, CROPS, device) == [*range(1, STEPS + 1)] * 2
+    recipe = masks(tmp_path, monkeypatch, counts=(48, 4, 4))
+    assert unwaited(recipe, CROPS, device, steps=12) == [*range(1, 13)] * 2
 
 
 @each_device
 def test_no_step_of_adaptation_waits_for_the_gpu(tmp_path: Path, device: str) -> None:
     recipe = toy_domains.write(tmp_path, ADAPTED)
     settings = ("data.batch_size=3", 'data.augment=["hflip"]')
-    taken = unwaited(recipe, settings, device)
-    assert taken == [*range(1, STEPS + 1)] * 2
+    assert unwaited(recipe, settings, device, steps=9) == [*range(1, 10)] * 2
 
 
 @each_device
