@@ -5,7 +5,6 @@ Where an image has any number of classes, labels are (N, classes) of 0 and 1.
 
 from __future__ import annotations
 
-import zipfile
 from functools import partial
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from tlkit.errors import DataError
 from tlkit.plugin import DataFiles, Images, Split
+from tlkit_medmnist import sizes
 from tlkit_medmnist.sets import SETS, Set
 
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -27,10 +27,13 @@ def _read(name: str, found: DataFiles, options: None = None) -> Images:
     (path,) = found.files
     splits = {}
     try:
+        sizes.refuse_false(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for part, split in _SPLITS.items():
                 splits[split] = _split(archive[f"{part}_images"], archive[f"{part}_labels"], SETS[name], f"{path}: {part}")
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (DataError, OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged archive raises nearly anything
         raise DataError(f"{path}: cannot be read as a MedMNIST file: {error}.", "remove it and fetch it again") from error
     return Images(SETS[name].classes, splits)
 

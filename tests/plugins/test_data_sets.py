@@ -172,6 +172,16 @@ def test_a_damaged_medmnist_file_is_a_message(tmp_path: Path, change: dict[str, 
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_medmnist_file_that_claims_more_than_it_holds_is_told_with_its_size(tmp_path: Path, packing: int) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 28, 28)})
+    with zipfile.ZipFile(tmp_path / "pneumoniamnist.npz", "w", packing) as file:
+        file.writestr("train_images.npy", header.getvalue() + bytes(1000))
+    with pytest.raises(DataError, match=r"is damaged, or made to fill the memory: train_images claims .*, 730\.2 GiB, and its"):
+        read("medmnist:pneumoniamnist", tmp_path)
+
+
 def test_names_of_families_are_checked() -> None:
     with pytest.raises(PluginError, match='there is no set "pneumonia"') as error:
         registry.get(Dataset, "medmnist:pneumonia")
