@@ -45,3 +45,29 @@ def test_each_way_to_hold_images_out_is_kept_once(tmp_path: Path) -> None:
     fits = [Fitted("A", "folder {}"), Fitted("A", ANEW), Fitted("B", 'csv {"split":"part"}'), Fitted("C", "")]
     read = trained_data.of_run(_run(tmp_path, {"model": trained_data.record([*fits, fits[0], fits[3]])}))
     assert read == tuple(fits)
+
+
+@pytest.mark.parametrize(
+    ("adapt", "also", "expected"),
+    [
+        ('method = "mcc"', "also.dark.split.per_class = 6\n", [("D", ANEW)]),
+        ('method = "mcc", images = "all"', "", [("D", ANEW)]),
+        ('method = "mcc"', "also.dark.options.splits = {}\n", [("D", 'folder {"splits":{}}')]),
+        ('method = "none", labels_per_class = 3', "", [("D", "folder {}")]),
+        ('method = "none"', "", []),
+    ],
+)
+def test_the_target_and_images_without_labels_are_trained_on_too(
+    tmp_path: Path, adapt: str, also: str, expected: list[tuple[str, str]]
+) -> None:
+    folder = _run(tmp_path, {"inputs": {"data": "A", "also.dark": "D", "also.other": "O", "data.unlabelled": "U"}})
+    more = f"also.dark.name = 'folder'\nalso.other.name = 'folder'\n{also}adapt = {{ target = 'dark', {adapt} }}\n"
+    (folder / run_folder.RECIPE).write_text((folder / run_folder.RECIPE).read_text() + more)
+    found = [("A", "folder {}"), *expected, ("U", ANEW)]
+    assert trained_data.of_run(folder) == tuple(Fitted(*each) for each in found)
+
+
+def test_test_images_of_other_options_may_have_been_trained_on() -> None:
+    now = 'csv {"split":"part"}'
+    assert [trained_data.tested(Fitted("A", each), now) for each in (now, "csv {}", ANEW, "")] == [False, True, True, False]
+    assert not trained_data.tested(Fitted("A", 'csv {"split":"part","test_fraction":0.5}'), now), "it has its own"

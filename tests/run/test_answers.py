@@ -143,9 +143,18 @@ def test_evaluate_on_some_of_the_classes_keeps_their_places(finished: Path, tmp_
 
 
 def test_evaluate_says_that_the_run_was_trained_on_these_images(finished: Path, run: Cli) -> None:
-    code, _, text = run("evaluate", finished, "--on", finished.parents[2] / "images")
+    images = finished.parents[2] / "images"
+    code, _, text = run("evaluate", finished, "--on", images)
     assert code == 0
     assert "the run was trained on images of this data set" in text
+    rows = [f"{name}/{index}.png,{name},{part}" for name in CLASSES for index, part in enumerate(["test"] * 10 + ["train"] * 2)]
+    (finished / "table.csv").write_text("\n".join(["path,label,part", *rows]))
+    trained = set(json.loads((finished / "split.json").read_text())["train"]["files"])
+    count = sum(str(images / row.split(",")[0]) in trained for row in rows if row.endswith("test"))
+    table = [f"data.options.{each}" for each in (f"path={images}", f"file={finished / 'table.csv'}", "split=part")]
+    text = run("evaluate", finished, "--on", "csv", *(part for each in table for part in ("--set", each)))[2]
+    assert f"evaluate: csv: {count} of 30 images were trained on by the run; the metrics are better than for new images" in text
+    (finished / "table.csv").unlink()
 
 
 def test_evaluate_leaves_out_what_cannot_be_decoded_and_says_so(finished: Path, tmp_path: Path, run: Cli) -> None:

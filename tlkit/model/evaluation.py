@@ -19,14 +19,13 @@ from tlkit.model import inputs
 from tlkit.model.arguments import plain
 from tlkit.model.classes import Classes
 from tlkit.model.labels import Labels
-from tlkit.model.seen_data import Seen, held_out
+from tlkit.model.seen_data import Seen, held_out, tested
 from tlkit.model.setup import UNTRAINED, Setup, input_keys
 from tlkit.network.network import Network
 from tlkit.plans import band_values, dataset_images
 from tlkit.plans.resolved import Resolved, Source
 from tlkit.plugin import Images, Split
 from tlkit.recipe import naming
-from tlkit.record.trained_data import ANEW
 from tlkit.run import evaluation as run_evaluation
 from tlkit.tasks import averaging, scoring
 
@@ -70,7 +69,7 @@ def asked(
         images, part, left_out = dataset_images.evaluated_images(source, job.found)
         dataset_images.check_task(resolved, images.splits[part].targets)
     said, fits = f"the test part of {x}", seen.of(job)
-    if part == "test" and any(each.split == ANEW for each in fits):
+    if part == "test" and tested(fits, job):
         said = f"the test part of {x}, of which the model was trained on images: {_NOT_NEW}"
     elif part == "all":
         said = f"all of {x}, which has no test images of its own"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tlkit.plans.jobs import Job
 from tlkit.record import trained_data
-from tlkit.record.trained_data import ANEW, Fitted
+from tlkit.record.trained_data import Fitted
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,8 @@ class Seen:
         return cls() if run is None else cls(trained_data.of_run(run))
 
     def with_fit(self, job: Job) -> Seen:
-        """Return these and the data set of a fit; images in memory are none."""
-        content = job.inputs.get("data", "")
-        if not content:
-            return self
-        anew = job.resolved.arm.data.split.fractions is not None
-        return Seen((*self.fits, Fitted(content, ANEW if anew else _split(job))))
+        """Return these and the data sets of a fit; images in memory are none."""
+        return Seen((*self.fits, *trained_data.of_arm(job.resolved.arm, job.inputs)))
 
     def of(self, job: Job) -> list[Fitted]:
         """Return the fits on a job's data set."""
@@ -43,6 +39,11 @@ class Seen:
 def held_out(fits: Sequence[Fitted], job: Job) -> bool:
     """Return whether no fit trained on the images that a job's options make the test images."""
     return all(each.split == _split(job) for each in fits)
+
+
+def tested(fits: Sequence[Fitted], job: Job) -> bool:
+    """Return whether a fit may have trained on the own test images of a job's data set."""
+    return any(trained_data.tested(each, _split(job)) for each in fits)
 
 
 def _split(job: Job) -> str:

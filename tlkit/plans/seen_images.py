@@ -33,7 +33,7 @@ def warnings(
     if weights is None or not value.startswith(weight_files.RUN):
         return ()
     lines: list[str] = []
-    for folder, files in _trained_on(weights.parent):
+    for folder, files in trained_files(weights.parent):
         with contextlib.suppress(DataError):  # of a file that cannot be read any more
             for each in overlap.find(overlap.of_files({TRAIN: files, **parts})):
                 if each.first == TRAIN:
@@ -49,7 +49,7 @@ def warnings(
     return tuple(lines)
 
 
-def _trained_on(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+def trained_files(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Yield an earlier run, the one that it began with, and so on, each with the files of its training images that are still there."""
     seen: set[Path] = set()
     while folder not in seen:

@@ -198,20 +198,6 @@ def inputs(folder: Path) -> dict[str, str]:
     return {name: str(digest) for name, digest in found.items()} if isinstance(found, dict) else {}
 
 
-def trained_on(folder: Path) -> list[str]:
-    """Return digests of the data sets on disk that a run, or a saved model in all of its fits, was trained on.
-
-    Raises:
-        RunFolderError: as `resolved`.
-    """
-    model = resolved(folder).get("model")
-    of_fits = model.get("trained_on") if isinstance(model, dict) else None
-    if isinstance(of_fits, list):
-        return [str(digest) for digest in of_fits]
-    data = inputs(folder).get("data", "")
-    return [data] if data else []
-
-
 def _checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
 from tlkit.errors import TlkitError
 from tlkit.plugin import Dataset, registry
 from tlkit.recipe import parsing
-from tlkit.recipe.recipe import Recipe
+from tlkit.recipe.domains import NONE
+from tlkit.recipe.recipe import Arm
 from tlkit.record import run_folder
 
 ANEW = "anew"  # all images were divided anew: the data set's own test images were trained on too
@@ -45,13 +48,53 @@ def of_run(folder: Path) -> tuple[Fitted, ...]:
         RunFolderError: resolved.toml is damaged.
         TlkitError: recipe.toml cannot be read.
     """
-    contents = run_folder.trained_on(folder)
     model = run_folder.resolved(folder).get("model")
-    splits = model.get("splits") if isinstance(model, dict) else None
+    contents = model.get("trained_on") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or not isinstance(contents, list):
+        arm, folds = _read(folder)
+        return of_arm(arm, run_folder.inputs(folder), folds=folds)
+    splits = model.get("splits")
     if not isinstance(splits, list) or len(splits) != len(contents):
         one = len(contents) == 1  # else the recipe is of one of them
-        splits = [_of_recipe(parsing.read(folder / run_folder.RECIPE)) if one else ""] * len(contents)
-    return tuple(Fitted(content, str(each)) for content, each in zip(contents, splits, strict=True))
+        splits = [_of_data(*_read(folder)) if one else ""] * len(contents)
+    return tuple(Fitted(str(content), str(each)) for content, each in zip(contents, splits, strict=True))
+
+
+def of_arm(arm: Arm, inputs: Mapping[str, str], *, folds: bool = False) -> tuple[Fitted, ...]:
+    """Return the data sets that an arm is trained on: its own, the target of [adapt], and images without labels.
+
+    Args:
+        arm: As it was trained.
+        inputs: Digests of what it read, as `Job.inputs`; a data set without files has none, and is left out.
+        folds: A cross-validation divides its images.
+    """
+    found = [Fitted(inputs.get("data", ""), _of_data(arm, folds))]
+    adapt, target = arm.adapt, None if arm.adapt is None else arm.also.get(arm.adapt.target)
+    if adapt is not None and target is not None and (adapt.method != NONE or adapt.labels_per_class or adapt.pseudo_labels):
+        divided = adapt.images == "all" or target.split.per_class is not None  # its own test images are used, or may be
+        content = inputs.get("data" if target.of_own_images else f"also.{adapt.target}", "")
+        found.append(Fitted(content, ANEW if divided else _split(target.name or arm.data.name, target.options)))
+    found.append(Fitted(inputs.get("data.unlabelled", ""), ANEW))
+    return tuple(each for each in found if each.content)
+
+
+def tested(fit: Fitted, now: str) -> bool:
+    """Return whether the own test images of a data set may be among those that a fit on it trained on.
+
+    Args:
+        fit: On that data set.
+        now: Its `split` as it is read now, with test images of its own.
+    """
+    return fit.split == ANEW or (bool(fit.split) and _own(fit.split) != _own(now))
+
+
+def _own(said: str) -> tuple[str, Any]:
+    """Return a `split` without the fraction that is held out where a data set has no test images of its own."""
+    name, _, options = said.partition(" ")
+    with contextlib.suppress(ValueError):
+        read = json.loads(options)
+        return name, {key: value for key, value in read.items() if key != "test_fraction"} if isinstance(read, dict) else read
+    return name, {}
 
 
 def record(fits: Sequence[Fitted]) -> dict[str, list[str]]:
@@ -60,12 +103,20 @@ def record(fits: Sequence[Fitted]) -> dict[str, list[str]]:
     return {"trained_on": [one.content for one in each], "splits": [one.split for one in each]}
 
 
-def _of_recipe(recipe: Recipe) -> str:
+def _read(folder: Path) -> tuple[Arm, bool]:
+    """Return the arm of a run, and whether it is a fold of a cross-validation."""
+    recipe = parsing.read(folder / run_folder.RECIPE)
     (arm,) = recipe.arms.values()
+    return arm, recipe.folds is not None
+
+
+def _of_data(arm: Arm, folds: bool) -> str:
     if arm.data.split.fractions is not None:
         return ANEW
-    if recipe.folds is None:
-        with contextlib.suppress(TlkitError):  # images in memory, or of a plugin that is not installed
-            options = registry.get(Dataset, arm.data.name).options
-            return split(arm.data.name, parsing.options(options, arm.data.options, place="data.options"))
+    return "" if folds else _split(arm.data.name, arm.data.options)
+
+
+def _split(name: str, options: Mapping[str, Any]) -> str:
+    with contextlib.suppress(TlkitError):  # images in memory, or of a plugin that is not installed
+        return split(name, parsing.options(registry.get(Dataset, name).options, options, place="data.options"))
     return ""

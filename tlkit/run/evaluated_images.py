@@ -6,17 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tlkit import tasks
+from tlkit import tasks, units
 from tlkit.errors import DataError, TlkitError, in_setting, nearest, option, setting
-from tlkit.plans import band_checks, dataset_facts, dataset_images
+from tlkit.plans import band_checks, dataset_facts, dataset_images, overlap, seen_images
 from tlkit.plans.resolved import Source
-from tlkit.plugin import DataFiles, Dataset, Images, registry
+from tlkit.plugin import DataFiles, Dataset, Images, Split, registry
 from tlkit.recipe import naming, parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.settings import parse_setting
 from tlkit.recipe.tables import DataTable
 from tlkit.record import trained_data
-from tlkit.record.trained_data import ANEW
 from tlkit.run.prediction import Predictor
 from tlkit.sources import data_files, datasets, image_files
 from tlkit.sources.places import Places
@@ -51,6 +50,8 @@ def find(
         note(line)
     if _was_trained_on(run, source, found, part):
         note(f"evaluate: {on}: the run was trained on images of this data set; its metrics do not tell how it does on new ones")
+    elif said := _trained_on(run, images.splits[part]):
+        note(f"evaluate: {on}: {said}; the metrics are better than for new images")
     targets = images.splits[part].targets
     if not wanted.holds(targets):
         words = tasks.understanding(targets)[0].targets.words
@@ -130,6 +131,18 @@ def _source(name: str, on: str, settings: Sequence[str], table: DataTable) -> So
 
 
 def _was_trained_on(run: Path, source: Source, found: DataFiles, part: str) -> bool:
-    """Return whether a run may have been trained on images of a part: on any of the data set, on its own test images where divided anew."""
-    contents = [each.content for each in trained_data.of_run(run) if part == "all" or each.split == ANEW]
+    """Return whether a run may have been trained on images of a part: on any of the data set, on its own test images if read otherwise."""
+    now = trained_data.split(source.name, source.options)
+    contents = [each.content for each in trained_data.of_run(run) if part == "all" or trained_data.tested(each, now)]
     return bool(found.files and contents) and data_files.data_content(source.dataset, found) in contents
+
+
+def _trained_on(run: Path, split: Split) -> str:
+    """Say how many images of a part are files that the run, or one that it began with, was trained on; "" where none is."""
+    if split.pixels is not None:
+        return ""
+    for folder, files in seen_images.trained_files(run):
+        for each in overlap.find(overlap.of_files({overlap.TRAIN: files, "evaluated": split.files})):
+            by = "the run" if folder == run else str(folder)
+            return f"{each.count:,} of {units.images(each.total)} were trained on by {by}"
+    return ""
