@@ -14,6 +14,8 @@ from toy_step import there
 from toy_training import CPU, Training, training
 
 from tlkit import tasks
+from tlkit.compiler import compiler, memory_estimate
+from tlkit.compiler.loss_memory import loss_bytes
 from tlkit.engine import tiles, transfer
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.fit import Fit
@@ -26,6 +28,7 @@ from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
 from tlkit.engine.transfer import PlainCopier
 from tlkit.plugin import IMAGENET, Boxes
+from tlkit.recipe.losses import LossTable
 from tlkit.run.prediction import Predictor
 from tlkit.tasks import detection, mask_rows
 
@@ -112,6 +115,24 @@ def test_masks_are_made_ahead_of_a_gpu_and_are_those_of_the_cpu(recipe: Path, mo
         assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
         assert set(buffers) == {(3, *size)}
         buffers.clear()
+
+
+def test_the_memory_estimate_of_a_gpu_counts_the_loss_of_masks(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 21 classes 3 times the logits: log-probabilities, their gradient and that of the logits; Dice keeps two more."""
+    logits = 4 * 21 * 64 * 64 * 4
+    each = [
+        loss_bytes(SEGMENTATION, LossTable(dice=weight), classes=21, images=4, size=(64, 64)) / logits for weight in (0.0, 1.0)
+    ]
+    assert each == pytest.approx([3, 5], abs=0.2)
+    monkeypatch.setattr(memory_estimate, "loss_bytes", lambda *_, **more: 10**9 * (more["classes"] == 2))
+    prepared = training(recipe, "data.crop_size=16", "data.batch_size=4", keep=False).prepared
+    resolved, facts = prepared.decoded.resolved, prepared.decoded.facts
+    on = {
+        name: compiler.compile_plan(resolved, facts, where="here", device=torch.device(name)).memory.activations
+        for name in ("cpu", "cuda")
+    }
+    assert on["cpu"] < 10**9
+    assert on["cuda"] > 2 * 10**9
 
 
 @pytest.mark.parametrize("size", [(40, 100), (97, 130)])

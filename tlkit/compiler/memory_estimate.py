@@ -11,6 +11,7 @@ from torch import nn
 
 from tlkit import tasks, units
 from tlkit.compiler import shared_networks
+from tlkit.compiler.loss_memory import loss_bytes
 from tlkit.engine.images.geometry import CROP_ROOM
 from tlkit.engine.kernels import functions
 from tlkit.errors import TlkitError
@@ -210,6 +211,7 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     states = 0 if arm.optimizer.name == "sgd" and arm.optimizer.momentum == 0 else _STATES[arm.optimizer.name]
     averages = trained if arm.optimizer.ema is not None else 0
     if draft.device.type == "cuda":
+        activations_bytes += _of_loss(draft, real)
         activations_bytes *= 2  # the graph's own, and those of a shorter batch, which runs without it
         gradients *= 2
     values = real * math.prod(draft.largest) * channels
@@ -233,6 +235,14 @@ def _activations(draft: Draft, first: int, cut: int, *, chunk: int, batch: int, 
     norms = resolved.arm.backbone.batch_norm
     question = ("activations", moving, norms, cut, chunk, batch, size, running, draft.device.type)
     return shared_networks.once(network, question, count)
+
+
+def _of_loss(draft: Draft, images: int) -> int:
+    """Return the bytes that the loss of masks takes beside the logits; that of others is small."""
+    task = tasks.get(draft.resolved.head.task)
+    if not task.targets.masks:
+        return 0
+    return loss_bytes(task, draft.resolved.arm.loss, classes=draft.facts.classes, images=images, size=draft.largest)
 
 
 def _copies(draft: Draft) -> int:

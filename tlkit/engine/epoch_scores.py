@@ -119,10 +119,10 @@ class EpochScores:
                 self._watch()
                 features, logits = self._step.read_and_answered(x)
                 if clusters:
-                    read.append(features.flatten(1).cpu())
-                probabilities.append(self._network.task.probabilities(logits).cpu())
-        found = mine.together(torch.cat(read)).numpy() if clusters else None
-        return domain_scores.of(mine.together(torch.cat(probabilities)).numpy(), features=found)
+                    read.append(features.flatten(1))
+                probabilities.append(self._network.task.probabilities(logits))
+        found = mine.together(torch.cat(read).cpu()).numpy() if clusters else None  # at once: a GPU is waited for then
+        return domain_scores.of(mine.together(torch.cat(probabilities).cpu()).numpy(), features=found)
 
     def sample(self, number: int, feed: Feed) -> dict[str, float] | None:
         """Evaluate training images as they are; where they are never augmented, their stored outputs are read. None for none."""
