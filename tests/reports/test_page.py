@@ -134,13 +134,22 @@ def test_masks_of_two_classes_have_curves_and_a_table_of_dice(arms: list[ShownAr
         "threshold": {"probability": 0.21, "dice": 0.5},
     }  # fmt: skip
     (found,) = seen.seen([seen.Evaluated("main", "test", evaluation, None, ReportData())])
-    assert (found.measure, found.classes[0][-1]) == ("Dice", "91.4%")
+    assert (found.columns[-1], found.classes[0][-1]) == ("Dice", "91.4%")
+    assert found.pairs[0] == "ground taken for vessel: 10 pixels"
+    assert found.columns == ("class", "images", "precision", "recall", "Dice")
+    boxes = {"per_class": {"bar": {"images": 1200, "precision": None, "recall": 0.5, "average_precision": 0.25}}}
+    (of_boxes,) = seen.seen([seen.Evaluated("main", "test", boxes, None, ReportData())])
+    assert (of_boxes.columns, of_boxes.classes) == (
+        ("class", "images", "recall", "average precision"),
+        [("bar", "1,200", "50.0%", "25.0%")],
+    )
     confusion, roc, precision = found.charts
     assert "85 of 100 pixels on the diagonal" in confusion.alt
     assert (roc.title, roc.data[0]["x"], roc.data[0]["y"]) == ("ROC curve", [0.0, 0.11, 0.4, 1.0], [0.1, 0.5, 0.9, 1.0])
     assert (precision.data[0]["x"], precision.data[0]["y"]) == ([0.1, 0.5, 0.9, 1.0], [1.0, 0.33, 0.2, 0.1])
     assert "at a probability of 0.2, the best for validation images, precision 20.0% and recall 90.0%" in precision.alt
     assert [trace["x"] for trace in roc.data[1:]] == [[0.11], [0.4]], "the thresholds 0.5 and 0.21"
+    assert [trace["name"] for trace in roc.data[1:]] == ["threshold 0.5", "threshold 0.21, the best for validation images"]
 
     def of_masks(run: ShownRun) -> ShownRun:
         lines = [line | {"validation": line["validation"] | {"dice": 0.5}} for line in run.metrics]
@@ -203,6 +212,11 @@ def test_table_has_the_mean_and_interval_over_seeds(applied: Path, arms: list[Sh
     chance, commonest = comparison.rows(arms)[-2:]
     assert (chance.name, chance.cells[1]) == ("chance", "25.0%")
     assert commonest.name == "the commonest class"
+    heads, shown = comparison.table(arms)
+    assert (heads, [row.cells for row in shown]) == (comparison.columns(arms), [row.cells for row in comparison.rows(arms)])
+    heads, shown = comparison.table([ShownArm(arm.name, arm.runs[:2]) for arm in arms])
+    assert heads[:3] == ["runs", "test accuracy", "train accuracy"], "two seeds have no interval"
+    assert {len(row.cells) for row in shown} == {len(heads)}
 
 
 def test_result_is_of_the_metric_that_the_task_is_judged_by_and_the_one_that_chose_the_epochs(arms: list[ShownArm]) -> None:
@@ -316,19 +330,19 @@ def test_baseline_changes_no_run_and_every_arm_is_compared_with_it(applied: Path
     assert "finetune - head_only" not in text
 
 
-def test_time_of_steps_is_divided_between_suffix_and_head_by_their_operations(arms: list[ShownArm]) -> None:
+def test_time_of_steps_is_divided_between_trained_stages_and_head_by_their_operations(arms: list[ShownArm]) -> None:
     table = times.table(arms)
     for arm in arms:
         steps = sum(line["times"]["steps"] for run in arm.runs for line in run.metrics)
         found = table[arm.name]
-        assert found["suffix"] + found["head"] == pytest.approx(steps)
+        assert found["trained stages"] + found["head"] == pytest.approx(steps)
         assert sum(found.values()) == pytest.approx(
             sum(run.result.seconds + run.metrics[0]["times"]["decoding"] for run in arm.runs), abs=0.01
         )
-    assert table["head_only"]["suffix"] == 0
-    assert table["head_only"]["prefix, stored once"] > 0
+    assert table["head_only"]["trained stages"] == 0
+    assert table["head_only"]["frozen stages, stored once"] > 0
     costs = {stage.name: stage.flops for stage in arms[0].first.plan.stages}
-    assert table["finetune"]["head"] / table["finetune"]["suffix"] == pytest.approx(
+    assert table["finetune"]["head"] / table["finetune"]["trained stages"] == pytest.approx(
         costs["head"] / (sum(costs.values()) - costs["head"])
     )
 

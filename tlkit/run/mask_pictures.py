@@ -30,7 +30,7 @@ def of(part: Part, quality: Sequence[float | None], measure: str, *, draw: Calla
     Args:
         part: The images.
         quality: How good the answer for each image is; None where that is not defined.
-        measure: What that is called.
+        measure: How it is told: "Dice {:.3f}".
         draw: (row) -> the picture (h, w, 3) of a row of the part.
     """
     known = [row for row, value in enumerate(quality) if value is not None]
@@ -41,7 +41,7 @@ def of(part: Part, quality: Sequence[float | None], measure: str, *, draw: Calla
     images = [_small(draw(row)) for row, _ in rows]
     about = []
     for row, kind in rows:
-        said = f"{measure} {quality[row]:.3f}"
+        said = measure.format(quality[row])
         about.append(
             {"row": row, "position": int(part.indices[row]), "kind": kind, "label": said, "said": said, "probability": None}
         )

@@ -296,7 +296,7 @@ def _task(name: str, head: str, coding: Coding) -> Task:
         chosen=chosen,
         scores=scores,
         details=details,
-        reduction=Reduction(partial(rows, coding), basic, quality, "boxes found"),
+        reduction=Reduction(partial(rows, coding), basic, quality, "{:.0%} of the boxes found"),
         metrics=METRICS,
         select_by="map",
         recipe_problems=recipe_problems,

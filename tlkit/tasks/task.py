@@ -187,7 +187,7 @@ class Reduction:
         rows: (logits, targets) -> (n, length) of numbers; `Predictions.logits` of the task are these.
         basic: (predictions) -> mean loss, and the part of the predictions that are correct.
         quality: (predictions) -> how good the prediction is for each image, from 0 to 1; None where that is not defined.
-        measure: What `quality` is called.
+        measure: How the quality of an image is told: "Dice {:.3f}".
     """
 
     rows: Callable[[Tensor, Tensor], Tensor]

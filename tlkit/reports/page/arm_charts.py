@@ -251,7 +251,7 @@ def _scale(metric: str, data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if metric != "loss":
         return {"rangemode": "tozero"}
     values = [value for trace in data for value in trace["y"] if value > 0]
-    return {"type": "log", "tickformat": "~g"} if values and max(values) > _WIDE * min(values) else {}
+    return {"type": "log", "tickformat": "~g", "dtick": "D2"} if values and max(values) > _WIDE * min(values) else {}
 
 
 def _ticks(arms: Sequence[ShownArm]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics as numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tlkit.reports import ensemble_rows
 from tlkit.reports.differences import head, p_value, points, short
 from tlkit.reports.page.runs import ShownArm
 
+_INTERVAL, _BY = "95 % interval", "interval by"  # heads of columns
 _ALL_PAIRS = 4  # arms; of more, each is compared with the best by validation alone
 
 
@@ -64,8 +65,8 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
     more, usual = [tasks.metric_label(name) for name in _more(arms)], judged_by(arms) == selection.USUAL
     labels = [tasks.metric_label(name) for name in _leads(arms)]
     return [
-        "runs", *(text for label in labels for text in (f"{split} {label}", f"95 % interval of {label}")),
-        *([f"{split} accuracy", "95 % interval"] if usual else []), "interval by",
+        "runs", *(text for label in labels for text in (f"{split} {label}", f"{_INTERVAL} of {label}")),
+        *([f"{split} accuracy", _INTERVAL] if usual else []), _BY,
         *([f"{target} accuracy, the target", "its 95 % interval"] if (target := _target(arms)) else []),
         *([head(baseline, _arm(arms, baseline).first.target)] if baseline else []),
         *(["train accuracy", f"train - {split} (points)"] if usual else []), f"{split} loss", *more,
@@ -87,6 +88,19 @@ def rows(arms: Sequence[ShownArm], baseline: str = "", ensembles: Sequence[Mappi
             cells = tuple(f"{accuracy:.1%}" if head == f"{split} accuracy" else "" for head in heads)
             found.append(Row(name, cells, reference=True))
     return found
+
+
+def table(
+    arms: Sequence[ShownArm], baseline: str = "", ensembles: Sequence[Mapping[str, Any]] = ()
+) -> tuple[list[str], list[Row]]:
+    """Return `columns` and `rows` as the page shows them: without intervals where no arm has one."""
+    heads, found = columns(arms, baseline), rows(arms, baseline, ensembles)
+    intervals = [place for place, head in enumerate(heads) if head.startswith(_INTERVAL)]
+    without = [place for place in intervals if not any(row.cells[place] for row in found)]
+    if without == intervals and not _target(arms):
+        without.append(heads.index(_BY))
+    kept = [place for place in range(len(heads)) if place not in without]
+    return [heads[place] for place in kept], [replace(row, cells=tuple(row.cells[place] for place in kept)) for row in found]
 
 
 def metric(arms: Sequence[ShownArm]) -> str:
@@ -284,8 +298,8 @@ def _ensemble_row(record: Mapping[str, Any], heads: Sequence[str], split: str) -
         cells[f"{split} loss"] = f"{scores['loss']['mean']:.3f}"
         cells |= {f"{split} accuracy": f"{accuracy['mean']:.1%}"} if usual else {}
         if usual and accuracy["low"] is not None:
-            cells["95 % interval"] = f"{accuracy['low']:.1%} to {accuracy['high']:.1%}"
-            cells["interval by"] = f"Student's t over {accuracy['n']} runs"
+            cells[_INTERVAL] = f"{accuracy['low']:.1%} to {accuracy['high']:.1%}"
+            cells[_BY] = f"Student's t over {accuracy['n']} runs"
     for name in heads:
         if name in labels and labels[name] in scores:
             cells[name] = _shown(scores[labels[name]]["mean"], percent=known[labels[name]].percent)

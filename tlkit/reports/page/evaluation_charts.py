@@ -27,12 +27,12 @@ def confusion(evaluation: Mapping[str, Any], place: int, *, name: str) -> Chart:
     sorted_, labels = counts[np.ix_(order, order)], [escaped(names[each]) for each in order]
     trace: dict[str, Any] = {
         "type": "heatmap", "z": sorted_.tolist(), "x": labels, "y": labels, "colorscale": _SCALE,
-        "hovertemplate": "is %{y}, said %{x}: %{z}<extra></extra>", "showscale": False,
+        "hovertemplate": "is %{y}, said %{x}: %{z:,}<extra></extra>", "showscale": False,
     }  # fmt: skip
     if len(names) <= _NUMBERS:
-        trace["texttemplate"] = "%{z}"
+        trace["texttemplate"] = "%{z:,}"
     worst = confusions.pairs(counts, most=1)
-    most = f" Most often {names[worst[0][0]]} is taken for {names[worst[0][1]]}, {worst[0][2]} times." if worst else ""
+    most = f" Most often {names[worst[0][0]]} is taken for {names[worst[0][1]]}, {worst[0][2]:,} times." if worst else ""
     layout = {
         "xaxis": {"title": {"text": "predicted"}, "type": "category", "automargin": True, "showgrid": False},
         "yaxis": {
@@ -44,7 +44,7 @@ def confusion(evaluation: Mapping[str, Any], place: int, *, name: str) -> Chart:
         },
     }
     what = "pixels" if any("pixels" in each for each in evaluation["per_class"].values()) else "images"
-    alt = f"Confusion matrix of {name}, {int(np.trace(counts))} of {int(counts.sum())} {what} on the diagonal.{most}"
+    alt = f"Confusion matrix of {name}, {int(np.trace(counts)):,} of {int(counts.sum()):,} {what} on the diagonal.{most}"
     return Chart(f"confusion-{place}", "Confusion matrix", alt, [trace], layout, height=min(820, 260 + 22 * len(names)))
 
 
@@ -110,7 +110,7 @@ def curves(evaluation: Mapping[str, Any], place: int, *, name: str) -> list[Char
             },
             *(
                 {
-                    "x": [found[x][at]], "y": [found[y][at]], "type": "scatter", "mode": "markers", "name": f"threshold {words}",
+                    "x": [found[x][at]], "y": [found[y][at]], "type": "scatter", "mode": "markers", "name": _marked(words, marked[words]),
                     "marker": {"size": 10, "color": colour},
                 }
                 for (words, at), colour in zip(places.items(), (COLOURS[6], COLOURS[1]), strict=False)
@@ -122,3 +122,7 @@ def curves(evaluation: Mapping[str, Any], place: int, *, name: str) -> list[Char
         }
         charts.append(Chart(f"{curve}-{place}", title, f"{title} of {name} over all pixels: {told}.", data, layout))
     return charts
+
+
+def _marked(words: str, threshold: float) -> str:
+    return f"threshold {words}" if words == f"{threshold}" else f"threshold {threshold:.2g}, {words}"

@@ -117,6 +117,7 @@ def render(
         *spent,
     ]
     of_members = {run.folder.name: run.result.test for arm in arms for run in arm.runs}
+    columns, rows = comparison.table(arms, baseline, ensembles)
     values = {
         "title": title or ", ".join(names),
         "sentence": comparison.sentence(arms, baseline),
@@ -126,8 +127,9 @@ def render(
         ),
         "left_out": left_out,
         "warnings": [*_warnings(arms), *(line for each in shown_data for line in each.warnings)],
-        "columns": comparison.columns(arms, baseline),
-        "rows": comparison.rows(arms, baseline, ensembles),
+        "columns": columns,
+        "rows": rows,
+        "of_images": any("one run" in cell for row in rows for cell in row.cells),
         "ensembles": [
             line.removeprefix("ensemble").strip()
             for each in ensembles

@@ -20,18 +20,28 @@ _PAIRS = 100
 _THUMBNAILS, _POINTS = 400, 2000  # of a page
 _IMAGES, _OF_DATA = 168, 72  # of the thumbnails: images of "What the network sees", and of "The data"; the others are on maps
 _MASKS = 6  # pictures with masks of each kind
+_DRAWN = ("worst", "best")  # kinds of pictures with masks or boxes on them
 _MEASURES = {"f1": "F1", "dice": "Dice", "average_precision": "average precision"}
 _LISTED = 300  # classes in the table; of more the worst
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of the page."""
+    """An image of the page.
+
+    Attributes:
+        source: A data URI.
+        alt: What it shows, in words.
+        caption: Below it.
+        heat: The same under a map of where the network looks.
+        kind: How large it is shown: "drawn" with masks or boxes on it, "said" with a caption of several labels; "" for a small one.
+    """
 
     source: str
     alt: str
     caption: str = ""
     heat: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,8 @@ class Seen:
         arm: Name of the arm or the run.
         split: The images that are shown.
         groups: Title -> images.
-        classes: Rows of the table of classes: name, images, precision, recall, and the measure.
-        measure: Of the last column: F1, Dice or average precision.
+        classes: Rows of the table of classes: name, images, precision and recall where they are known, and the measure.
+        columns: Of the table of classes; the last is F1, Dice or average precision.
         charts: Confusion, reliability, map.
         pairs: The most confused pairs, in words.
         matrix: The whole confusion matrix as a picture, where there are too many classes for a chart.
@@ -75,7 +85,7 @@ class Seen:
     split: str
     groups: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
     classes: Sequence[tuple[str, ...]] = ()
-    measure: str = ""
+    columns: Sequence[str] = ()
     charts: Sequence[Chart] = ()
     pairs: Sequence[str] = ()
     matrix: Picture | None = None
@@ -110,8 +120,9 @@ def seen(shown: Sequence[Evaluated]) -> list[Seen]:
         table = one.evaluation.get("confusion")
         if table is not None and np.ndim(table) == 2:
             counts = np.asarray(table)
+            unit = " pixels" if any("pixels" in each for each in one.evaluation["per_class"].values()) else ""
             pairs = [
-                f"{names[true]} taken for {names[said]}: {count}"
+                f"{names[true]} taken for {names[said]}: {count:,}{unit}"
                 for true, said, count in confusions.pairs(counts, most=_PAIRS if len(names) > _MATRIX else 10)
             ]
             if len(names) <= _MATRIX:
@@ -156,26 +167,26 @@ def _groups(one: Evaluated, *, most: int) -> dict[str, list[Picture]]:
             continue
         image = data.arrays["images"][place]
         sure = "" if each["probability"] is None else f" {each['probability']:.0%}"
-        caption = f"{each['said']}{sure}" + (f", is {each['label']}" if each["said"] != each["label"] else "")
+        kind = "drawn" if each["kind"] in _DRAWN else "" if sure else "said"
+        sign = "; is" if kind == "said" else ", is"  # several labels have commas between them
+        caption = f"{each['said']}{sure}" + (f"{sign} {each['label']}" if each["said"] != each["label"] else "")
         alt = f"{one.split} image {each['position']}: the network says {caption}"
         heat = ""
         if each["kind"] == "wrong" and heats is not None and place < len(heats):
             heat = pictures.jpeg(pictures.heated(image, heats[place]))
-        mine.append(Picture(pictures.jpeg(image), alt, caption, heat))
+        mine.append(Picture(pictures.jpeg(image), alt, caption, heat, kind))
     return {title: each for title, each in found.items() if each}
 
 
-def _classes(evaluation: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], str]:
-    """Return the rows of the table of classes, and what its last column is."""
+def _classes(evaluation: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """Return the rows of the table of classes, and the heads of its columns: those that some class has."""
     rows = list(evaluation.get("per_class", {}).items())
     key = next((key for key in _MEASURES if any(key in each for _, each in rows)), "f1")
     if len(rows) > _LISTED:
         rows = sorted(rows, key=lambda row: row[1].get(key) or 0.0)[:_LISTED]
-    cells = [
-        (name, str(each["images"]), *(_part(each.get(column)) for column in ("precision", "recall", key)))
-        for name, each in rows
-    ]
-    return cells, _MEASURES[key]
+    heads = [column for column in ("precision", "recall", key) if any(each.get(column) is not None for _, each in rows)]
+    cells = [(name, f"{each['images']:,}", *(_part(each.get(column)) for column in heads)) for name, each in rows]
+    return cells, ("class", "images", *(_MEASURES.get(column, column) for column in heads))
 
 
 def _part(value: float | None) -> str:

@@ -15,13 +15,13 @@ from tlkit.recipe.maps import HEAD
 from tlkit.reports.page.charts import COLOURS, Chart, rounded
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
-_SUFFIX, _HEAD = "suffix", "head"
+_SUFFIX, _HEAD = "trained stages", "head"
 _OTHER = "saving and the rest"
 _KINDS = {  # as metrics.jsonl has them; "steps" are divided
     "decoding": "decoding",  # before the epoch that tells of it, and not in its seconds
-    "storing": "prefix, stored once",
+    "storing": "frozen stages, stored once",
     "input": "pictures or stored rows, augmentation",
-    "prefix": "prefix, every epoch",
+    "prefix": "frozen stages, every epoch",
     "evaluation": "evaluation",
 }
 _ORDER = (
