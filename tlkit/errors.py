@@ -42,6 +42,11 @@ class TlkitError(Exception):
         self.problem = f"{where}: {self.problem}"
         self.args = ("\n".join([self.problem, *(f"  {line}" for line in self.hints)]),)
 
+    def change_hint_(self, old: str, new: str) -> None:
+        """Let the hints have other words; the error stays one of its class, with its cause."""
+        self.hints = tuple(hint if new in hint else hint.replace(old, new) for hint in self.hints)
+        self.args = ("\n".join([self.problem, *(f"  {line}" for line in self.hints)]),)
+
 
 class RecipeError(TlkitError):
     """A recipe that cannot be used; it holds every problem that was found.

@@ -2,9 +2,11 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tlkit
 from tlkit.errors import TlkitError
@@ -188,6 +190,21 @@ def test_an_attribute_of_keras_says_what_does_the_same(name: str, words: str) ->
 def test_a_model_cannot_be_saved_under_a_name_that_no_folder_can_have() -> None:
     with pytest.raises(TlkitError, match="cannot be written"):
         model().save("x" * 5000)
+
+
+def test_a_huge_image_is_told_with_what_raises_the_limit_of_a_model(tmp_path: Path, toy_recipe: Path) -> None:
+    for number in range(8):
+        (folder := tmp_path / "images" / ("cat", "dog")[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PIXELS[number]).save(folder / f"{number}.png")
+    toy_recipe.write_text(toy_recipe.read_text().replace("batch_size = 16", "batch_size = 16\nmax_pixels = 255"))
+    mine = tlkit.Model.from_recipe(toy_recipe, device="cpu")
+    mine.compile(lr=1e-2)
+    raises = r"Model\.from_recipe reads a recipe with data\.max_pixels = 256, or make the image smaller"
+    with pytest.raises(TlkitError, match=raises) as caught:
+        mine.fit(tmp_path / "images", epochs=1, verbose=0)
+    assert 'on_corrupt="skip"' in caught.value.hints[-1]
+    with pytest.raises(TlkitError, match=raises):
+        mine.evaluate(tmp_path / "images")
 
 
 def test_no_weights_are_random_ones_as_in_keras() -> None:

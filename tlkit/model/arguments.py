@@ -9,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from tlkit.errors import TlkitError, nearest
+from tlkit.errors import DataError, TlkitError, nearest
+from tlkit.sources import pixel_limit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,6 +47,12 @@ _KERAS_METHODS = {
 }
 
 
+_KEYS = {  # of a recipe, in hints about images
+    pixel_limit.IN_RECIPE: f"Model.from_recipe reads a recipe with {pixel_limit.IN_RECIPE}",
+    'data.on_corrupt = "skip"': 'on_corrupt="skip"',
+}
+
+
 def no_attribute(name: str) -> AttributeError:
     """Return the error for an attribute that a Model does not have, with what does the same if it is one of Keras's."""
     hint = f": {_KERAS_METHODS[name]}" if name in _KERAS_METHODS else ""
@@ -73,7 +80,12 @@ def named(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 signature.bind(*args, **kwargs)
             except TypeError as error:
                 raise TlkitError(f"{where}: {error}.", f"arguments: {', '.join(known)}") from error
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except DataError as error:
+                for key, argument in _KEYS.items():
+                    error.change_hint_(key, argument)
+                raise
 
         return call
 
