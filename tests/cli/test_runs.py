@@ -1,17 +1,21 @@
 """`tlkit runs` lists every run and what superseded ones cost; `tlkit diff` tells in what two runs differ."""
 
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tomli_w
 from conftest import Cli
+from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from tlkit.errors import RunFolderError
 from tlkit.record import results, run_differences, run_folder, run_list
 from tlkit.record.run_folder import Parameters, RunResult
+from tlkit.reports import run_tables
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -92,6 +96,29 @@ def test_diff_tells_keys_results_and_the_weights_of_each_stage(run: Cli, two: tu
     assert {each["change"] for each in same["weights"]} == {0.0}
 
 
+def test_no_cell_of_runs_is_cut_at_80_columns(tmp_path: Path) -> None:
+    recipe = tmp_path / "scenes-labels"
+    for name in ("a", "b"):
+        put(recipe, name, {}, head={"kind": "linear" if name == "a" else "multilabel"})
+        result = json.loads((recipe / name / run_folder.RESULT).read_text())
+        scores = {"loss": 1.0, "accuracy": 0.9, "exact_match": 0.2, "f1": 0.3, "auroc": 0.464}
+        arm = {"arm": "everything_with_a_longer_name", "test": scores, "validation": scores}
+        (recipe / name / run_folder.RESULT).write_text(json.dumps(result | arm))
+    output = io.StringIO()
+    Console(file=output, width=80).print(run_tables.runs(tmp_path, run_list.below(tmp_path)))
+    shown = output.getvalue()
+    assert "\u2026" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    for cell in ("a (everything_with_a_longer_name", "finished", "AUROC 0.464", "now", "head.kind = multilabel"):
+        assert cell in " ".join(shown.split()) or cell.partition(" (")[2] in shown, cell
+    found = run_differences.differences(recipe / "a", recipe / "b")
+    output = io.StringIO()
+    Console(file=output, width=60).print(
+        run_tables.differences(replace(found, plan={"phases.1.fixed.evaluation_" + "x" * 30: (1, 2)}))
+    )
+    assert "\u2026" not in output.getvalue()
+
+
 def put(recipe: Path, name: str, weights: dict[str, list[float]], **tables: object) -> Path:
     """Write what a comparison reads of a run whose plan has the stages stem and head."""
     folder = recipe / name
@@ -143,7 +170,7 @@ def test_a_damaged_run_is_listed_with_its_error(run: Cli, tmp_path: Path) -> Non
     (tmp_path / "b" / run_folder.RESULT).write_text(json.dumps(result))
     code, out, _ = run("runs", tmp_path)
     assert code == 0
-    rows, errors = out.splitlines()[1:3], out.splitlines()[3:5]
+    rows, errors = out.splitlines()[2:4], out.splitlines()[4:6]
     assert [row.partition("finished, ")[2].split()[0] for row in rows] == ["damaged"] * 2
     assert "recipe.toml: is damaged" in errors[0]
     assert errors[1].rstrip() == f"{tmp_path / 'b' / run_folder.METRICS}: is missing."
@@ -154,10 +181,10 @@ def test_runs_of_several_folders_are_told_apart(run: Cli, tmp_path: Path) -> Non
         put(tmp_path / place, "a-s0-00000000", {})
     put(tmp_path, "saved", {})  # as Model.save writes one where the user says
     rows = [line.split() for line in run("runs", tmp_path)[1].splitlines()]
-    assert [row[:3] for row in rows[:4]] == [
-        ["folder", "recipe", "run"], [".", "r", "saved"], ["one", "r", "a,"], ["two/deep", "r", "a,"],
-    ]  # fmt: skip
-    assert run("runs", tmp_path / "one")[1].split()[0] == "recipe"
+    assert (rows[0], rows[1][0], rows[1][6]) == (["r"], "run", "folder")
+    found = [(row[0], next(each for each in (".", "one", "two/deep") if each in row)) for row in rows[2:5]]
+    assert found == [("saved", "."), ("a,", "one"), ("a,", "two/deep")]
+    assert "folder" not in run("runs", tmp_path / "one")[1].splitlines()[1]
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -274,3 +274,16 @@ def test_columns_are_of_the_metric_that_the_task_is_judged_by(
     assert row.split()[2 : 2 + len(cells)] == cells
     assert title.strip().startswith(f"r: test {heads[0] if len(heads) > 1 else 'AUROC'} and loss of the best epoch by ")
     assert not any("accuracy" in line for line in notes)
+
+
+def test_the_threshold_of_masks_stands_once_after_the_metrics_of_all_arms() -> None:
+    known = {"loss": 1.0, "accuracy": 0.9, "dice": 0.5, "iou": 0.4, "sensitivity": 0.5, "specificity": 0.9}
+    run = trained(0.5, 1.0) | {"validation": known, "test": known, "select_by": "dice"}
+    arm = {"seeds": {"0": run}, "test": {name: mean_of(value) for name, value in known.items()}, "gap": mean_of(-0.5)}
+    arm |= {"train": {"accuracy": mean_of(0.5)}}
+    lines = printed({"recipe": "r", "arms": {"a": arm, "b": arm}})
+    assert [line.split()[0] for line in lines if line.startswith(("metrics", "threshold"))] == [
+        "metrics",
+        "metrics",
+        "threshold",
+    ]

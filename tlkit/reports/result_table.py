@@ -43,6 +43,7 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
         scores = "no run is finished"
     title = Text(f"{summary['recipe']}: {scores}", style="italic")
     notes: dict[str, str] = {}  # line -> style
+    thresholds: dict[str, str] = {}
     for arm, record in ranked:
         runs = run_folder.runs_of(record)
         finished = [run for run in runs if run["status"] == "finished"]
@@ -50,12 +51,12 @@ def result(summary: Mapping[str, Any]) -> RenderableType:
         if more := _more(record["test"], [run["test"] for run in finished], main):
             notes[f"metrics    {arm}: {more}"] = "dim"
         if told := tasks.note(record["test"] or next((run["validation"] for run in finished if run["validation"]), {})):
-            notes[f"threshold  {told}"] = "dim"
+            thresholds[f"threshold  {told}"] = "dim"
         for name, test in record.get("also", {}).items():
             also = [run["also"].get(name) for run in finished]
             score = _interval(test.get(main), _values(also, main), percent=selection.percent(main))
             notes[f"also test  {arm}, {name}: {tasks.metric_label(main)} {score}, {_more(test, also, main)}"] = ""
-    notes |= dict.fromkeys(domain_rows.notes(dict(ranked)), "")
+    notes |= thresholds | dict.fromkeys(domain_rows.notes(dict(ranked)), "")
     of_members = {run.get("folder", ""): run["test"] for run in every}
     notes |= dict.fromkeys((line for each in combined for line in ensemble_rows.notes(each, main, of_members)), "")
     baseline = summary.get("baseline", "")

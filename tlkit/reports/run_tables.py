@@ -14,42 +14,52 @@ from tlkit.record import run_folder, selection
 from tlkit.record.run_differences import RunDifferences, StageChange, Values
 from tlkit.record.run_list import ListedRun
 from tlkit.reports import plain_table
+from tlkit.reports.tables_that_fit import Rows
 
+_FOLDER, _DIFFERS = "folder", "differs in"  # columns that not every list has
 _DIGEST = 64  # characters of a sha256, of which a table shows the first 8
 
 
 def runs(folder: Path, listed: Sequence[ListedRun]) -> RenderableType:
     """Return every run with its recipe, arm, seed, status, scores, age and size, and the keys in which runs of an arm differ.
 
-    Where the runs lie in several folders, a column has the folder of each; what cannot be read is told below the table.
+    Where the runs lie in several folders, a column has the folder of each; what cannot be read is told below the table. On a narrow
+    terminal the last columns stand in a table below.
     """
     named = [_named(run) for run in listed]
-    several = len({place for place, _, _ in named}) > 1
-    table = plain_table.of(*(["folder"] if several else []), "recipe", "run", "status", gap=3)
-    for name in ("test", "validation", "age", "size"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("differs in")
-    for run, (place, recipe, label) in zip(listed, named, strict=True):
-        result = run.result
-        words = [result.status if result else "", "damaged" if run.error else "", "superseded" if run.superseded else ""]
-        status = ", ".join(filter(None, words))
-        table.add_row(
-            *([Text(_below(folder, place))] if several else []),
-            Text(recipe),
-            Text(label),
-            Text(status, style="dim" if run.superseded else ""),
-            _score(result.test if result else None),
-            _score(result.validation if result else None),
-            _age(time.time() - run.written),
-            units.size(run.bytes),
-            Text(", ".join(f"{key} = {value(found)}" for key, found in run.differs.items())),
-        )
+    several, recipes = (len({each[place] for each in named}) > 1 for place in (0, 1))
+    rows = [
+        _cells(run, _below(folder, place), f"{recipe}: {label}" if recipes else label)
+        for run, (place, recipe, label) in zip(listed, named, strict=True)
+    ]
+    shown = ["run", "status", "test", "validation", "age", "size"]
+    shown += [name for name, wanted in ((_FOLDER, several), (_DIFFERS, True)) if wanted and any(row[name] for row in rows)]
+    table = Rows(rows, shown, ["run", "status", _FOLDER, _DIFFERS], {}, later=([_DIFFERS], [_FOLDER]))
+    title = Text(next((recipe for _, recipe, _ in named), ""), style="italic")
     superseded = [run for run in listed if run.superseded]
     total = f"{folder}: {len(listed)} run{'' if len(listed) == 1 else 's'}, {units.size(sum(run.bytes for run in listed))}"
     if superseded:
         total += f", of which {len(superseded)} superseded, {units.size(sum(run.bytes for run in superseded))}"
     damages = [Text(run.error, style="yellow") for run in listed if run.error]
-    return Group(*([table] if listed else []), *damages, Text(total + ".", style="bold"))
+    return Group(
+        *([] if recipes or not listed else [title]), *([table] if listed else []), *damages, Text(total + ".", style="bold")
+    )
+
+
+def _cells(run: ListedRun, folder: str, label: str) -> dict[str, str]:
+    """Return the cells of a run by column."""
+    result = run.result
+    words = [result.status if result else "", "damaged" if run.error else "", "superseded" if run.superseded else ""]
+    return {
+        "run": label,
+        "status": ", ".join(filter(None, words)),
+        "test": _score(result.test if result else None),
+        "validation": _score(result.validation if result else None),
+        "age": _age(time.time() - run.written),
+        "size": units.size(run.bytes),
+        _FOLDER: folder,
+        _DIFFERS: ", ".join(f"{key} = {value(found)}" for key, found in run.differs.items()),
+    }
 
 
 def differences(found: RunDifferences) -> RenderableType:
@@ -89,6 +99,8 @@ def _section(title: str, found: Mapping[str, Values], first: str, second: str, *
     if not found:
         return [Text(f"{title}: {same}"), Text()]
     table = plain_table.of(title, first, second, gap=3)
+    for column in table.columns:  # the end of a key or a number would be cut
+        column.overflow = "fold"
     for key, (before, after) in found.items():
         table.add_row(Text(key), Text(value(before)), Text(value(after), style="" if before == after else "bold"))
     return [table, Text()]
@@ -117,8 +129,7 @@ def _below(folder: Path, place: Path) -> str:
 
 
 def _age(seconds: float) -> str:
-    for length, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+    for length, name in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {name}{'' if count == 1 else 's'}"
+            return f"{int(seconds // length)} {name}"
     return "now"
