@@ -1,4 +1,7 @@
-"""Names of classes, files and runs that hold scripts stand on a page as text: nothing of them is run, in the page's text or in its charts."""
+"""Names of classes, files and runs that hold scripts stand on a page as text: nothing of them is run, in the page's text or in its charts.
+
+Names that are not UTF-8 stand there too.
+"""
 
 from pathlib import Path
 
@@ -23,7 +26,7 @@ def page(tmp_path: Path) -> Path:
     about = {
         "map": {"method": "PCA", "labels": NAMES * 2, "said": NAMES[::-1] * 2, "pictured": [0], "explained": [0.5, 0.4]},
         "images": [{"row": 0, "position": 0, "kind": "wrong", "label": NAMES[0], "said": NAMES[1], "probability": 0.9}],
-        "notes": [SCRIPT],
+        "notes": [SCRIPT, "bees/\udcff.jpg"],
     }
     arrays = {
         "map_points": np.arange(8.0).reshape(4, 2),
@@ -43,6 +46,7 @@ def test_names_are_never_markup_of_the_page(page: Path) -> None:
     assert "<script>document" not in text
     assert "<img src=x" not in text
     assert "&lt;script&gt;document" in text
+    assert r"bees/\udcff.jpg" in text
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium")

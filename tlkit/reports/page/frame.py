@@ -30,7 +30,7 @@ def refuse_missing() -> None:
 
 
 def render(template: str, charts: Sequence[Chart], values: Mapping[str, object]) -> str:
-    """Return a page.
+    r"""Return a page. Bytes of a file's name that are not UTF-8 stand on it as `files.shown` has them, as \udcff.
 
     Args:
         template: Name of its file, which extends frame.html.j2.
@@ -38,7 +38,7 @@ def render(template: str, charts: Sequence[Chart], values: Mapping[str, object])
         values: What the template reads, with a "title".
     """
     here = importlib.resources.files(_HERE)
-    return (
+    text = (
         _environment()
         .get_template(template)
         .render(
@@ -53,6 +53,7 @@ def render(template: str, charts: Sequence[Chart], values: Mapping[str, object])
             }
         )
     )
+    return text.encode(errors="backslashreplace").decode()
 
 
 @functools.cache
