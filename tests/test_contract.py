@@ -65,6 +65,18 @@ class Counts(nn.Module):
         return x + self.calls
 
 
+class CountsLate(Counts):
+    """Gives something else from the fifth call on: after the whole network was called, twice, and an image of the least size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x + (self.calls > 4)
+
+
+def cut_otherwise() -> dict[str, nn.Module]:
+    return stages(after=CountsLate())
+
+
 def not_a_function() -> dict[str, nn.Module]:
     return stages(after=Counts())
 
@@ -178,7 +190,8 @@ def test_torchvisions_regnet_is_a_plugin_like_any_other(toy_recipe: Path, monkey
         (replace(SOUND, features=7), ["pooled output is (2, 6)", "declared are 7", "features=6"]),
         (replace(SOUND, build="test_contract:shared_parameter"), ["block.bias and conv1.bias are one parameter"]),
         (replace(SOUND, build="test_contract:doubled_name"), ["two stages hold bn1."]),
-        (replace(SOUND, build="test_contract:not_a_function"), ["cut after stem, the output is another"]),
+        (replace(SOUND, build="test_contract:cut_otherwise"), ["cut after stem, the output is another"]),
+        (replace(SOUND, build="test_contract:not_a_function"), ["called twice", "two outputs", "self.training"]),
         (
             replace(SOUND, build="test_contract:looks_at_a_value"),
             ["forward fails on the meta device", "may not look at values"],

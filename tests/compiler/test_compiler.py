@@ -22,7 +22,7 @@ from tlkit.plans import dataset_facts, plan_json, resolve
 from tlkit.plans import plan as plans
 from tlkit.plans.dataset_facts import DataFacts
 from tlkit.plans.plan import ImagesPlan, MemoryPlan, Plan
-from tlkit.plugin import Backbone
+from tlkit.plugin import Backbone, Head
 from tlkit.sources.places import Places
 
 RESNET = """\
@@ -412,6 +412,19 @@ def test_a_backbone_that_cannot_be_planned_is_the_plugins_fault(
         api.plan(toy_recipe)
     for word in [target, *words]:
         assert word in str(caught.value)
+
+
+def wide(features: int, classes: int, options: object) -> nn.Module:
+    return nn.Linear(features, classes + 1)
+
+
+def test_a_head_of_another_width_than_it_was_asked_for_is_refused_before_it_trains(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlkit_toy.toy_maps", Head(build="test_compiler:wide"))
+    with pytest.raises(PluginError, match=r"test_compiler:wide: gives \(5,\) for an image, and is asked for 4") as caught:
+        api.plan(toy_recipe, ["head.kind=toy_maps"])
+    assert "tlkit check toy_maps" in str(caught.value)
 
 
 def test_a_folder_that_is_not_there_yet_is_planned_for_so_many_classes(toy_recipe: Path) -> None:

@@ -1,5 +1,6 @@
 """Plugins are found by entry point: real metadata folders on sys.path, read without importing anything."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -151,13 +152,13 @@ def test_unknown_name_lists_what_is_installed_and_the_nearest() -> None:
     [
         ("import no_such_module_at_all\n", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
         ("raise ValueError('first\\nsecond')\n", "ValueError: first"),
-        ("1 +\n", "SyntaxError"),
+        ("1 +\n", "SyntaxError: invalid syntax (acme_broken.py, line 1)"),
         ("", "AttributeError"),
         ("raise RuntimeError\n", "RuntimeError"),
         ("raise SystemExit(3)\n", "SystemExit: 3"),
         ("class E(BaseException): pass\nraise E\n", "E."),
         ("class E(Exception):\n    def __str__(self): raise ValueError\nraise E\n", "E."),
-        (BACKBONE.replace("features=3", "features=0"), "features is 0"),
+        (BACKBONE.replace("features=3", "features=0"), "features is 0."),
     ],
 )
 def test_plugin_that_does_not_import_is_said_with_its_distribution(install: Install, code: str, reason: str) -> None:
@@ -167,8 +168,34 @@ def test_plugin_that_does_not_import_is_said_with_its_distribution(install: Inst
     assert reason in caught.value.problem
     assert "acme 1.0" in caught.value.problem
     assert "\n" not in caught.value.problem
-    assert "acme_broken" in str(caught.value)
+    assert ".." not in caught.value.problem
+    own = r"acme_broken\.py, line [1-4]; if it is not yours, reinstall it: pip install --force-reinstall acme"
+    entry = "its entry point is acme_broken:net, as module:object; "  # the fault may be there
+    assert re.search(entry if reason.startswith(("SyntaxError", "AttributeError")) else own, caught.value.hints[-1])
     assert caught.value.__cause__ is not None
+
+
+def test_plugin_under_a_group_that_tlkit_does_not_have_is_told(install: Install) -> None:
+    install(
+        "acme-1.0", "[tlkit.backbone]\nacme = acme_nets:net\n[tlkit.heads]\nother = acme_nets:net\n[tlkit.x]\ny = no target!\n"
+    )
+    with pytest.raises(PluginError) as caught:
+        registry.get(Backbone, "acme")
+    for error in (registry.unknown("acme"), caught.value):
+        assert error.hints[-1].startswith('acme 1.0 has it under "tlkit.backbone", which tlkit does not read')
+        assert "tlkit.backbones" in error.hints[-1]
+    assert registry.offers(Head, "other")
+    assert registry.scan().broken == ()
+
+
+@pytest.mark.parametrize("imports", [False, True])
+def test_plugin_whose_import_brings_torch_is_told(install: Install, monkeypatch: pytest.MonkeyPatch, *, imports: bool) -> None:
+    code = BACKBONE + ("import sys\nsys.modules['torch'] = sys\n" if imports else "")
+    install("acme-1.0", "[tlkit.backbones]\nacme = acme_nets:net\n", code=code, module="acme_nets")
+    monkeypatch.setitem(sys.modules, "torch", sys)
+    assert registry.imports_torch("acme") is None  # nobody can tell
+    monkeypatch.delitem(sys.modules, "torch")
+    assert registry.imports_torch("acme") is imports
 
 
 @pytest.mark.parametrize(("target", "what"), [("acme_nets:number", "of type int"), ("acme_nets", "of type module")])

@@ -116,11 +116,13 @@ def test_a_head_that_breaks_the_contract_is_named(monkeypatch: pytest.MonkeyPatc
 
     module = types.ModuleType("lab_heads")
     module.wide = lambda features, classes, options: nn.Linear(features, classes + 1)
+    module.other = lambda features, classes, options: nn.Linear(features + 1, classes)
     module.idle = lambda features, classes, options: Idle()
     module.guess = lambda options, facts: Guess()
     monkeypatch.setitem(sys.modules, "lab_heads", module)
     for head, words in (
         (Head(build="lab_heads:wide"), "gives (12, 4) for (12, 8)"),
+        (Head(build="lab_heads:other"), "lab_heads:other: forward fails for features (12, 8): RuntimeError: mat1 and mat2"),
         (Head(build="lab_heads:idle"), "does not depend on idle.weight"),
         (Head(solve="lab_heads:guess"), "is right for 33%"),
     ):

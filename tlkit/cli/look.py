@@ -21,7 +21,7 @@ from tlkit.cli.options import (
     SetOption,
     choice,
 )
-from tlkit.errors import RecipeError, TlkitError
+from tlkit.errors import PluginError, RecipeError, TlkitError
 from tlkit.plugin import kinds
 
 _RECIPE = "recipe"
@@ -201,6 +201,16 @@ def check(
     data: DataOption = None,
 ) -> None:
     """Test an installed plugin against the plugin contract."""
+    from tlkit.plugin import registry
+
+    torch = registry.imports_torch(name)  # before the contract imports it
+    if torch:
+        raise PluginError(
+            f"{name}: importing the plugin imports torch.",
+            "import it inside of functions, or in the module that the plugin names as text",
+        )
+    if torch is False and any(registry.offers(kind.value, name) for kind in kinds.KINDS):
+        console.line("ok  importing it imports no torch")
     from tlkit import testing
 
     for line in testing.check(name, data=data):

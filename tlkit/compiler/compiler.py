@@ -54,7 +54,7 @@ def compile_plan(
         RecipeError: a key of the maps owns no parameter, or a parameter trains without a rate.
     """
     draft = _draft(resolved, facts, where=where, device=device)
-    cost = network_cost.cost(draft.network, resolved, draft.aux_heads)
+    cost = network_cost.cost(draft.network, resolved, draft.aux_heads, facts.classes)
     batch, chosen = memory_estimate.batch_size(draft, batch_size, division)
     made = _plan(draft, cost, batch, chosen, folder=folder)
     if resolved.learns == "steps" and (large := memory_estimate.too_large(draft, batch, made.memory, division)) is not None:
@@ -198,7 +198,9 @@ def _other_sizes(draft: Draft) -> tuple[SizePlan, ...]:
     found = []
     for size in dict.fromkeys([*draft.sizes.values(), draft.resolved.canvas]):
         if size is not None and size != draft.resolved.image_size:
-            cost = network_cost.cost(draft.network, replace(draft.resolved, image_size=size), draft.aux_heads)
+            cost = network_cost.cost(
+                draft.network, replace(draft.resolved, image_size=size), draft.aux_heads, draft.facts.classes
+            )
             found.append(SizePlan(size, _stages(draft, cost), cost.total))
     return tuple(found)
 

@@ -62,27 +62,29 @@ def on_meta(resolved: Resolved, classes: int) -> Network:
         return shared_networks.network(build)
 
 
-def cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> Cost:
+def cost(network: Network, resolved: Resolved, aux_heads: AuxHeads, classes: int) -> Cost:
     """Run an image through every stage, the head and the auxiliary heads; the network is frozen for it.
 
     Args:
         network: On the meta device.
         resolved: The arm with its plugins; its image size counts.
         aux_heads: The auxiliary heads; those that can be used are run.
+        classes: That the head tells apart.
 
     Raises:
         PluginError: a stage or a head does not run, or its output is not as it was declared.
     """
     freeze_(network, lambda _: False)
     question = ("cost", resolved.image_size, tuple(aux_heads.usable))
-    return shared_networks.once(network, question, lambda: _cost(network, resolved, aux_heads))
+    return shared_networks.once(network, question, lambda: _cost(network, resolved, aux_heads, classes))
 
 
-def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> Cost:
+def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads, classes: int) -> Cost:
     """Compute the cost of a frozen network."""
     flops: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
-    whole = tasks.get(resolved.head.task).targets.whole
+    task = tasks.get(resolved.head.task)
+    whole, answers = task.targets.whole, task.outputs(classes)
     x = torch.empty(1, resolved.channels, *resolved.image_size, device="meta")
     with torch.no_grad():
         carried = network.carry(x, stop=0)
@@ -98,6 +100,11 @@ def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads) -> Cost:
             except Exception as error:  # whatever a third party's forward raises
                 target = resolved.head.target if name == HEAD else resolved.backbone.build
                 raise does_not_run(target, f"stage {name}", resolved.image_size, error, whole=whole) from error
+        if resolved.head.build and not whole and not resolved.head.pixels and outputs[HEAD] != (answers,):
+            raise PluginError(
+                f"{resolved.head.target}: gives {outputs[HEAD]} for an image, and is asked for {answers} outputs of {classes} classes.",
+                f"it is a fault of the plugin, which tlkit check {resolved.arm.head.kind} describes",
+            )
         for name in aux_heads.usable:
             aux_head = resolved.backbone.aux_heads[name]
             x = torch.empty(1, *outputs[aux_head.after], device="meta")

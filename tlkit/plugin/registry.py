@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import sys
+import traceback
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TypeVar
 import entrypoints
 
 from tlkit import plugin
-from tlkit.errors import PluginError, nearest, reason
+from tlkit.errors import PluginError, TlkitError, nearest, reason
 from tlkit.plugin import Family, kinds
 from tlkit.plugin.kinds import KINDS, AnyPlugin
 
@@ -46,9 +47,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class EntryPoints:
-    """Every entry point of tlkit's groups, and the entry-point files that could not be read."""
+    """Every entry point of tlkit's groups, those of groups that tlkit does not have, and the files that could not be read."""
 
     entries: tuple[Entry, ...]
+    misplaced: tuple[Entry, ...]
     broken: tuple[str, ...]
 
 
@@ -77,7 +79,9 @@ def scan() -> EntryPoints:
                 entries += _entries(_parse(text), distro)
             except (OSError, UnicodeDecodeError, configparser.Error, entrypoints.BadEntryPoint) as error:
                 broken.append(f"{file}: {str(error).splitlines()[0]}")
-    return EntryPoints(tuple(entries), tuple(broken))
+    groups = {kind.group for kind in KINDS}
+    right = tuple(entry for entry in entries if entry.group in groups)
+    return EntryPoints(right, tuple(entry for entry in entries if entry.group not in groups), tuple(broken))
 
 
 def entries(kind: type) -> tuple[Entry, ...]:
@@ -130,10 +134,7 @@ def _load(kind: type[Plugin], name: str) -> Plugin | Family:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a third party's import raises, SystemExit too
-        raise PluginError(
-            f'{noun} "{name}": the plugin of {entry.distribution} {entry.version} does not import: {reason(error)}.',
-            f"its module is {entry.target.partition(':')[0]}; reinstall it, pip install --force-reinstall {entry.distribution}",
-        ) from error
+        raise _not_importable(noun, entry, error) from error
     if not isinstance(value, kind | Family):
         raise PluginError(
             f'{noun} "{name}": {entry.target} of {entry.distribution} is of type {type(value).__name__}, not a tlkit.plugin.{kind.__name__}.'
@@ -154,7 +155,22 @@ def entry(kind: type, name: str) -> Entry:
 def unknown(name: str) -> PluginError:
     """Return the error that no plugin of any kind has a name."""
     names = [found.name for kind in KINDS for found in entries(kind.value)]
-    return PluginError(f'there is no {kinds.ANY} "{name}" installed.', "tlkit list shows what is", nearest(name, names))
+    hint = _misplaced(name) or nearest(name, names)
+    return PluginError(f'there is no {kinds.ANY} "{name}" installed.', "tlkit list shows what is", hint)
+
+
+def imports_torch(name: str) -> bool | None:
+    """Return whether importing the plugin of a name imports torch, which the contract forbids; None where torch was imported before.
+
+    Raises:
+        PluginError: it does not import, or is something else.
+    """
+    if "torch" in sys.modules:
+        return None
+    for kind in KINDS:
+        if offers(kind.value, name):
+            _load(kind.value, name.partition(":")[0])
+    return "torch" in sys.modules
 
 
 def _parse(text: str) -> configparser.ConfigParser:
@@ -164,18 +180,48 @@ def _parse(text: str) -> configparser.ConfigParser:
 
 
 def _entries(parser: configparser.ConfigParser, distro: entrypoints.Distribution) -> list[Entry]:
-    found = []
-    for kind in KINDS:
-        if not parser.has_section(kind.group):
+    found, known = [], {kind.group for kind in KINDS}
+    for group in parser.sections():
+        if not group.startswith("tlkit."):
             continue
-        for name, target in parser.items(kind.group, raw=True):
-            entrypoints.EntryPoint.from_string(target, name)
-            found.append(Entry(kind.group, name, target, str(distro.name).replace("_", "-"), str(distro.version)))
+        for name, target in parser.items(group, raw=True):
+            if group in known:
+                entrypoints.EntryPoint.from_string(target, name)
+            found.append(Entry(group, name, target, str(distro.name).replace("_", "-"), str(distro.version)))
     return found
+
+
+def _misplaced(name: str) -> str:
+    """Return where a name stands that is under no group of tlkit's; "" where it stands nowhere."""
+    groups = [kind.group for kind in KINDS]
+    for entry in scan().misplaced:
+        if entry.name == name.partition(":")[0]:
+            there = f'{entry.distribution} {entry.version} has it under "{entry.group}"'
+            return f"{there}, which tlkit does not read; its entry points are {', '.join(groups)}"
+    return ""
+
+
+def _not_importable(noun: str, entry: Entry, error: BaseException) -> PluginError:
+    """Return the error for a plugin whose import failed: where in its own code, for those who write it."""
+    module = entry.target.partition(":")[0].strip()
+    own = [
+        frame
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == module.partition(".")[0]
+    ]
+    again = f"pip install --force-reinstall {entry.distribution}"
+    if own:
+        where = f"{own[-1].f_code.co_filename}, line {own[-1].f_lineno}; if it is not yours, reinstall it: {again}"
+    else:
+        where = f"its entry point is {entry.target}, as module:object; after a change of pyproject.toml reinstall it: {again}"
+    why, hints = (error.problem, error.hints) if isinstance(error, TlkitError) else (f"{reason(error)}.", ())
+    problem = f'{noun} "{entry.name}": the plugin of {entry.distribution} {entry.version} does not import: {why}'
+    return PluginError(problem, *hints, where)
 
 
 def _nobody(noun: str, name: str, names: list[str]) -> PluginError:
     if name in _ELSEWHERE:
         fix = f"it comes with {_ELSEWHERE[name]}: pip install {_ELSEWHERE[name]}, or from a checkout of tlkit, pip install plugins/{_ELSEWHERE[name]}"
         return PluginError(f'there is no {noun} "{name}" installed.', fix)
-    return PluginError(f'there is no {noun} "{name}" installed.', f"installed: {', '.join(names)}", nearest(name, names))
+    hint = _misplaced(name) or nearest(name, names)
+    return PluginError(f'there is no {noun} "{name}" installed.', f"installed: {', '.join(names)}", hint)

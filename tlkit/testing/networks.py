@@ -54,6 +54,11 @@ def check_backbone(backbone: Backbone) -> Iterator[str]:
         _embed(network, backbone, torch.rand(2, 3, backbone.minimum_size, backbone.minimum_size))
         yield f"takes images of {backbone.minimum_size} px"
         whole = network(x)
+        if not torch.equal(network(x), whole):
+            raise PluginError(
+                f"{backbone.build}: called twice with the same images in eval mode, it gives two outputs.",
+                "nothing may be drawn at random in forward unless self.training is True, and nothing counted",
+            )
         for cut in range(1, len(backbone.stages)):
             if not torch.equal(network.finish(network.run(network.run(x, stop=cut), start=cut)), whole):
                 raise PluginError(f"{backbone.build}: cut after {list(backbone.stages)[cut - 1]}, the output is another.")
@@ -94,7 +99,11 @@ def _check_trained(head: Head, options: BaseModel | None) -> Iterator[str]:
         return module(maps, (_SIDE, _SIDE))  # type: ignore[no-any-return]  # likewise
 
     made = building.build_module(head.build, features, classes, options)
-    logits = called(made)
+    try:
+        logits = called(made)
+    except Exception as error:  # whatever a third party's forward raises
+        wanted = "maps of several stages" if head.several else f"features {shape}"
+        raise PluginError(f"{head.build}: forward fails for {wanted}: {reason(error)}.", f"logits {right}") from error
     if not isinstance(logits, Tensor) or logits.shape[: len(right)] != right or not _has_loss(task, logits):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise PluginError(f"{head.build}: gives {given} for {shape}.", f"logits {right}")
