@@ -1,5 +1,6 @@
 """Batches for an accelerator: those of the CPU, from tables that are uploaded for many batches at once."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -209,6 +210,35 @@ def test_batches_that_are_not_wanted_any_more_leave_no_stream_that_still_reads(m
     assert streams.calls[-1] == "main waits for side"
 
 
+def test_what_is_computed_comes_to_the_host_while_the_next_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    class Event:
+        def record(self, stream: str) -> None:
+            self.number = len([each for each in calls if each.startswith("computes")]) - 1
+
+        def synchronize(self) -> None:
+            calls.append(f"waits for {self.number}")
+
+    def made() -> Iterator[Tensor]:
+        for number in range(3):
+            calls.append(f"computes {number}")
+            yield torch.full((2, 3), number).T  # in no order of its own
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: "main")
+    monkeypatch.setattr(transfer, "_page_locked", lambda x: torch.empty(x.shape, dtype=x.dtype))
+    found = []
+    for x in transfer.to_host(made(), torch.device("cuda")):
+        assert x.is_contiguous()
+        found.append(x[0, 0].item())
+        calls.append(f"has {found[-1]}")
+    assert calls == [
+        "computes 0", "computes 1", "waits for 0", "has 0", "computes 2", "waits for 1", "has 1", "waits for 2", "has 2",
+    ]  # fmt: skip
+    assert [x[0, 0].item() for x in transfer.to_host(made(), CPU)] == found
+
+
 # ---- reading ahead
 
 
@@ -234,11 +264,13 @@ class Pending:
     def __init__(self, host: Tensor, there: Tensor) -> None:
         self.host: Tensor | None = host
         self.there = there
+        self.copying = threading.Lock()  # who fills buffers and who uses the rows wait for the same copy
 
     def synchronize(self) -> None:
-        host, self.host = self.host, None
-        if host is not None:
-            self.there.copy_(host)
+        with self.copying:
+            host, self.host = self.host, None
+            if host is not None:
+                self.there.copy_(host)
 
 
 def numbers(indices: np.ndarray, out: Tensor) -> None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlkit.engine import adapting, tiles
+from tlkit.engine import adapting, tiles, transfer
 from tlkit.engine.adapting import Rows, TargetRows
 from tlkit.engine.estimators import FittedHead, fit
 from tlkit.engine.evaluate import evaluate
@@ -231,20 +231,25 @@ class SinglePass:
         self, part: Part, read: Callable[[Indices], Iterator[Batch]]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """What the head reads of a part's images (N, features), and the labels (N,); `read` yields the batches of some of them."""
-        embedded, labels = torch.empty(0), []
+        labels: list[Tensor] = []
         done, mine = 0, self._shared(part)
-        for x, targets in read(mine.indices):
-            self._step()
-            rows = self.network.read(x).float().cpu()
+
+        def computed() -> Iterator[Tensor]:
+            for x, targets in read(mine.indices):
+                self._step()
+                labels.append(targets)
+                yield self.network.read(x).float()
+
+        embedded = torch.empty(0)
+        for rows in transfer.to_host(computed(), self._device):
             if not done:
                 embedded = torch.empty(len(mine.indices), rows.shape[1])
             embedded[done : done + len(rows)] = rows
             done += len(rows)
-            labels.append(targets.cpu())
         embedded = mine.together(embedded)
         if not bool(torch.isfinite(embedded).all()):
             raise RunFailed("the embeddings are not finite numbers.", "other weights, or another head.embed")
-        return embedded.numpy(), mine.together(torch.cat(labels)).numpy()
+        return embedded.numpy(), mine.together(torch.cat(labels).cpu()).numpy()
 
     def _predict(self, feed: Feed, part: Part, tell: Callable[[], None]) -> Predictions:
         """Predict every image of a part as it is, without augmentation."""

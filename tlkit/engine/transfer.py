@@ -155,6 +155,35 @@ def beside(made: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
         torch.cuda.current_stream(device).wait_stream(side)  # what it still reads may be freed and used again
 
 
+def to_host(made: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Yield tensors of a device on the host, in order; of a CUDA device each comes to pinned memory while the next one is computed.
+
+    Args:
+        made: Computes a tensor when it is asked for one.
+        device: That the tensors are on.
+    """
+    if device.type != "cuda":
+        yield from (x.cpu() for x in made)
+        return
+    before: tuple[Tensor, torch.cuda.Event] | None = None
+    for x in made:
+        host = _page_locked(x).copy_(x, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        done.record(torch.cuda.current_stream(device))
+        del x
+        if before is not None:
+            before[1].synchronize()
+            yield before[0]
+        before = host, done
+    if before is not None:
+        before[1].synchronize()
+        yield before[0]
+
+
+def _page_locked(x: Tensor) -> Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
+
+
 def ahead(
     fetch: Fetch, chosen: Iterable[Indices], *, rows: int, shape: tuple[int, ...], dtype: torch.dtype, copier: Copier
 ) -> Iterator[Tensor]:

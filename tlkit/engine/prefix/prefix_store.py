@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlkit.engine import row_keys
+from tlkit.engine import row_keys, transfer
 from tlkit.engine.formats import DTYPES
 from tlkit.engine.images.device_batches import inputs
 from tlkit.engine.images.parts import Part, TrainingPart
@@ -137,16 +137,21 @@ class PrefixStore:
         self, part: Part, stages: int, absent: Indices, *, views: Sequence[int], before: int
     ) -> Iterator[NDArray[np.generic]]:
         """Yield rows (n, ...) for missing positions in the part, view by view; `before` epochs were trained before the run."""
+
+        def computed() -> Iterator[Tensor]:
+            for slot, view in enumerate(views):
+                mine = absent[absent // len(part.indices) == slot] % len(part.indices)
+                for pixels in inputs(part, part.indices[mine], view - before, self._device, self._prefix.plan.chunk):
+                    self._watch()
+                    with device_memory.spent_on("prefix"):
+                        x = self._prefix(pixels, stop=stages)
+                    yield _row(x, self._prefix.plan.compute_format.layout)
+
         done = 0
-        for slot, view in enumerate(views):
-            mine = absent[absent // len(part.indices) == slot] % len(part.indices)
-            for pixels in inputs(part, part.indices[mine], view - before, self._device, self._prefix.plan.chunk):
-                self._watch()
-                with device_memory.spent_on("prefix"):
-                    x = self._prefix(pixels, stop=stages)
-                yield _to_numpy(_row(x, self._prefix.plan.compute_format.layout))
-                done += len(x)
-                self._observer.storing(done, len(absent))
+        for rows in transfer.to_host(computed(), self._device):
+            yield _to_numpy(rows)
+            done += len(rows)
+            self._observer.storing(done, len(absent))
 
 
 def _of_views(keys: Keys, indices: Indices, views: Sequence[int]) -> Keys:
@@ -163,5 +168,5 @@ def _row(x: Tensor, layout: str) -> Tensor:
 
 
 def _to_numpy(x: Tensor) -> NDArray[np.generic]:
-    x = x.cpu().contiguous()
+    x = x.contiguous()
     return x.view(torch.int16).numpy().view(np.uint16) if x.dtype.itemsize == 2 else x.numpy()
