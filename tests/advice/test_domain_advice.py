@@ -5,6 +5,7 @@ import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,28 +131,36 @@ def test_the_recipe_of_a_way_is_sound(run: Cli, domains: Path, monkeypatch: pyte
     assert recipe.get("adapt", {}).get("labels_per_class", 0) == (5 if domain_ways.WAYS[name][2] and name != "target" else 0)
 
 
-@pytest.mark.parametrize("name", ["target", "both"])
-def test_an_earlier_stage_is_the_recipes_where_it_is_quoted(
+@pytest.mark.parametrize("name", ["target", "coral"])
+def test_ways_are_compared_at_the_stage_that_the_recipe_reads(
     run: Cli, domains: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """block1 is made the best stage; with no time for it no way but the target's images alone is tried."""
-    whole = domain_ways.compare
-    if name == "target":
-        monkeypatch.setattr(domain_ways, "compare", lambda domains, **more: whole(domains, **more | {"budget": Budget(0.0)}))
-    else:
+    whole, seen = domain_ways.compare, []
+
+    def compare(domains: Domains, **more: Any) -> tuple[Compared, ...]:
+        seen.append((domains.source.features.shape[1], domains.target.shape[1]))
+        return whole(domains, **more | ({"budget": Budget(0.0)} if name == "target" else {}))
+
+    monkeypatch.setattr(domain_ways, "compare", compare)
+    if name != "target":
         monkeypatch.setattr(domain_ways, "best", lambda found: next(each for each in found if each.name == name))
     monkeypatch.setattr("tlkit.advice.likeness.fit", lambda found: replace(fit(found), best="block1"))
     code, out, error = run("advise", "dark", "--source", "bright", "--backbones", "toy=toy.pth", "--out", "r.toml", "--json")
     assert code == 0, error
     found, why = json.loads(out), " ".join(json.loads(out)["why"])
-    head = tomllib.loads(Path("r.toml").read_text())["head"]
-    assert head.get("embed") == ("block1" if name == "target" else None)
-    assert ("A head on block1 has" in found["sentence"]) == (name == "target")
-    assert ("on its stage block1" in found["sentence"]) == (name == "target")
+    recipe = tomllib.loads(Path("r.toml").read_text())
+    assert (recipe["head"]["embed"], found["domains"]["stage"]) == ("block1", "block1")
+    assert seen == [(8, 8)], "channels of block1; block2 has 16"
+    chosen = next(each for each in found["domains"]["compared"] if each["name"] == name)
+    assert f"{100 * chosen['accuracy']:.1f} % right (standard error {100 * chosen['error']:.1f})" in why
+    assert "on its stage block1" in found["sentence"]
+    assert "A head on" not in found["sentence"], "the probe's head has another C"
+    assert "All ways were compared at block1, which a head of these images reads better than the last stage, block2." in why
     assert ("7 of 8 ways were not tried (source: takes about" in why) == (name == "target")
     assert ("nothing was compared, and whether images of bright help is not known." in why) == (name == "target")
-    assert ("A head of the target's labelled images alone has" in why) == (name == "both")
     assert run("plan", "r.toml")[0] == 0
+    assert recipe["head"]["options"]["C"] == pytest.approx(0.2 if name == "target" else 0.01)
 
 
 def test_domains_that_cannot_be_compared_are_named(run: Cli, domains: Path) -> None:

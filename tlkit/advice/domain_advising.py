@@ -51,6 +51,26 @@ class Pair:
     of_source: Probed
     of_target: Probed
 
+    @property
+    def last(self) -> str:
+        """The network's last stage."""
+        return list(self.of_target.read)[-1]
+
+    @property
+    def stage(self) -> str:
+        """The stage that heads of all ways read, and that of the recipe: the one that a head reads the target's labelled images best at."""
+        return self.of_target.candidate.best if self.of_source.read else self.last
+
+    def features(self) -> Domains:
+        """Return what heads read of both domains, with the classes of the source."""
+        source, target, classes = self.of_source, self.of_target, self.source.images.classes
+        places = np.array([classes.index(name) for name in self.target.images.classes])
+        if self.stage == self.last:
+            rows = Rows(source.last, source.part.pictures.split.targets[source.part.indices], None)
+        else:  # kept of the images that could be judged: of classes with two images and more
+            rows = Rows(source.read[self.stage], source.labels, None)
+        return Domains(rows, target.read[self.stage], places[target.labels], target.groups, len(classes))
+
 
 def advise(
     target: Source, source: Source, named: Sequence[Named] | None, out: Path, *, budget: Budget, scores: bool,
@@ -99,7 +119,7 @@ def advise(
             f"the least that would do here: {option('budget', words(1.2 * (of_source.needs + budget.spent)))}",
         )
     pair = Pair(facts[1], facts[0], of_source, best)
-    compared = domain_ways.compare(_features(pair), budget=budget, watch=watch)
+    compared = domain_ways.compare(pair.features(), budget=budget, watch=watch)
     chosen = domain_ways.best(compared)
     found = _told(pair, compared, budget=budget, watch=watch)
     advised = _proposal(pair, chosen, found, out)
@@ -131,22 +151,12 @@ def _refuse(target: Facts, source: Facts) -> None:
         raise DataError(f"advise: {found.words(*names)}.", "a folder of another domain")
 
 
-def _features(pair: Pair) -> Domains:
-    """Return what heads read of both domains, with the classes of the source."""
-    source, target, classes = pair.of_source, pair.of_target, pair.source.images.classes
-    places = np.array([classes.index(name) for name in pair.target.images.classes])
-    labels = source.part.pictures.split.targets[source.part.indices]
-    return Domains(
-        Rows(source.last, labels, None), list(target.read.values())[-1], places[target.labels], target.groups, len(classes)
-    )
-
-
 def _told(pair: Pair, compared: tuple[Compared, ...], *, budget: Budget, watch: Callable[[], None]) -> DomainAdvice:
-    """Return what is known of the domains: their distances at each stage that there is time for, the last one first."""
+    """Return what is known of the domains: their distances at each stage that there is time for, that of the heads first."""
     stages, said = list(pair.of_target.read), domain_ways.verdict(compared)
     apart: dict[str, dict[str, float]] = {}
     longest = 0.0
-    for stage in reversed(stages):
+    for stage in dict.fromkeys((pair.stage, *reversed(stages))):
         if longest > budget.left or not pair.of_source.read:
             break
         watch()
@@ -154,7 +164,7 @@ def _told(pair: Pair, compared: tuple[Compared, ...], *, budget: Budget, watch: 
         apart[stage] = distances.between(*(_few(each.read[stage]) for each in (pair.of_source, pair.of_target)))
         longest = max(longest, budget.clock() - began)
     return DomainAdvice(
-        pair.source.source.name, (len(pair.of_source.last), len(pair.of_target.labels)), stages[-1],
+        pair.source.source.name, (len(pair.of_source.last), len(pair.of_target.labels)), pair.stage,
         {stage: apart[stage] for stage in stages if stage in apart}, compared, *said,
     )  # fmt: skip
 
@@ -172,25 +182,18 @@ def _proposal(pair: Pair, chosen: Compared, found: DomainAdvice, out: Path) -> P
     alone = chosen.name == domain_ways.TARGET
     own, network = advising.tables_of(target.source if alone else source.source, best, out, (target if alone else source).found)
     size = candidates.square(best.ready.resolved.image_size)
-    embed = _earlier(best, found.stage) if alone else ""
+    embed = "" if pair.stage == pair.last else pair.stage
     tables = dict(arms.solved(proposal.base_of(own, network=network, image_size=size), chosen.name, embed).tables)
-    if not embed:  # an earlier stage has the head that the probe fitted on it
-        penalty = domain_ways.PENALTY * (table.label_weight if alone else 1)  # a copy of an image counts as C does
-        tables["head"] = {"kind": domain_ways.HEAD, "options": {"C": penalty}}
+    penalty = domain_ways.PENALTY * (table.label_weight if alone else 1)  # a copy of an image counts as C does
+    tables["head"] = {**tables["head"], "kind": domain_ways.HEAD, "options": {"C": penalty}}
     if not alone:
         tables["also"] = {**tables.get("also", {}), _NAME: _also(target, out)}
         tables["adapt"] = table.model_dump(mode="json", exclude_unset=True, exclude={"source"})
         tables["adapt"] = {key: value for key, value in tables["adapt"].items() if key != "labels_per_class" or value}
     on = f" on its stage {embed}" if embed else ""
-    quotes = alone and (embed or found.stage) == best.candidate.best
-    return Proposal(
-        tables, f"a logistic regression{on}: {chosen.what}", _why(pair, chosen, found, embed), chosen.name, quotes_probe=quotes
+    return Proposal(  # the probe's head is of another C: what is quoted is of the head that the recipe has
+        tables, f"a logistic regression{on}: {chosen.what}", _why(pair, chosen, found), chosen.name, quotes_probe=False
     )
-
-
-def _earlier(best: Probed, last: str) -> str:
-    """Return the stage that a head of the target's images alone reads best, where it is not the last one; else ""."""
-    return "" if best.candidate.best == last else best.candidate.best
 
 
 def _also(target: Facts, out: Path) -> Mapping[str, Any]:
@@ -198,7 +201,7 @@ def _also(target: Facts, out: Path) -> Mapping[str, Any]:
     return advising.with_path(data, target.found.root, out)
 
 
-def _why(pair: Pair, chosen: Compared, found: DomainAdvice, embed: str) -> tuple[str, ...]:
+def _why(pair: Pair, chosen: Compared, found: DomainAdvice) -> tuple[str, ...]:
     lines = []
     if found.stage in found.distances:
         apart = found.distances[found.stage]
@@ -211,15 +214,9 @@ def _why(pair: Pair, chosen: Compared, found: DomainAdvice, embed: str) -> tuple
         f"{100 * (chosen.accuracy or 0):.1f} % right (standard error {100 * chosen.error:.1f}) by {chosen.what}, at {found.stage}."
     )
     lines += _not_tried(pair, found)
-    if embed:
+    if pair.stage != pair.last:
         lines.append(
-            f"A head of the target's images alone reads {embed} better than {found.stage}, which the ways were compared at."
-        )
-    elif earlier := _earlier(pair.of_target, found.stage):
-        stage = pair.of_target.candidate.stage(earlier)
-        lines.append(
-            f"A head of the target's labelled images alone has {stage.accuracy:.1%} on {earlier} (standard error {100 * stage.error:.1f}); the "
-            f"ways were compared at {found.stage}."
+            f"All ways were compared at {pair.stage}, which a head of these images reads better than the last stage, {pair.last}."
         )
     if found.words:
         lines.append(found.words)
