@@ -98,6 +98,18 @@ def _no_wait_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _shared_networks() -> Iterator[None]:
+    """Let all tests share networks on the meta device, as arms of one recipe do: most plan the same toy, a sixth of what runs cost here.
+
+    tests/compiler/test_shared_networks.py holds that plans are those of networks that are not shared.
+    """
+    from tlkit.compiler import shared_networks
+
+    with shared_networks.sharing():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests out of the user's caches."""

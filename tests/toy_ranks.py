@@ -19,8 +19,9 @@ import torch.distributed as dist
 import torchmetrics.functional.classification  # noqa: F401  # likewise
 from safetensors.torch import save_file
 from toy_step import Recorder, table
-from toy_training import training
+from toy_training import Training, training
 
+from tlkit.compiler import shared_networks
 from tlkit.engine.fit import Fit
 from tlkit.engine.ranks.ranks import ALONE, Group, Ranks
 from tlkit.engine.step.graph import Captured
@@ -64,8 +65,8 @@ CASES = {
     ),
     "auxiliary": (*LONG, "schedule.epochs=2", 'backbone.batch_norm="sync"', 'backbone.name="toy_tapped"', table("sgd")),
 }  # fmt: skip
-ADAPTED = ("mcc and labels", "cdan", "mme of fewer images")
-STEPLESS = ("solved", "started", "captured", "refused")
+DOUBLED = ("sgd", "everything", "sync", "mcc and labels", "cdan", "mme of fewer images")
+CAPTURED = {"captured": False, "refused": True}  # whether capture fails
 SOLVED = ("head.kind=knn", "head.options={neighbors=3}", "freeze={backbone=true}")
 
 
@@ -97,8 +98,7 @@ def doubled() -> ExitStack:
     return stack
 
 
-def trained(recipe: Path, ranks: Ranks, settings: tuple[str, ...], *, double: bool) -> dict[str, object]:
-    mine = training(recipe, *settings, keep=False)
+def trained(mine: Training, ranks: Ranks, *, double: bool) -> dict[str, object]:
     plan = sharing.shared(mine.plan, ranks.size)
     observer = Losses(plan.images.train, plan.batch_size * plan.tables.optimizer.accumulate)
     network = mine.prepared.start.get().double() if double else mine.prepared.start.get()
@@ -119,9 +119,8 @@ def trained(recipe: Path, ranks: Ranks, settings: tuple[str, ...], *, double: bo
     }
 
 
-def captured(recipe: Path, ranks: Ranks, *, failing: bool) -> dict[str, object]:
+def captured(mine: Training, ranks: Ranks, *, failing: bool) -> dict[str, object]:
     """Train with a stand-in for a GPU's graphs, whose capture fails on process 1 if `failing`."""
-    mine = training(recipe, *LONG, NO_NORM, "schedule.epochs=2", table("sgd"), keep=False)
     plan, prepared = sharing.shared(mine.plan, ranks.size), mine.prepared
     observer = Losses(plan.images.train, plan.batch_size)
     fit = Fit(
@@ -156,20 +155,29 @@ def started(recipe: Path, ranks: Ranks) -> list[float]:
     return network.head.get_parameter("weight").flatten().tolist()
 
 
-def every_case(recipe: Path, ranks: Ranks) -> dict[str, object]:
-    found: dict[str, object] = {}
+def prepared_cases(recipe: Path) -> dict[str, Training]:
+    """Prepare what every process trains, once, before they are forked; a case that is computed in float64 too is prepared twice."""
+    made: dict[str, Training] = {}
     for name, settings in CASES.items():
-        found[name] = trained(recipe, ranks, settings, double=False)
-        if name in ("sgd", "everything", "sync") or name in ADAPTED:
-            found[f"{name}, float64"] = trained(recipe, ranks, settings, double=True)
+        for case in (name, f"{name}, float64") if name in DOUBLED else (name,):
+            made[case] = training(recipe, *settings, keep=False)
+    for name in CAPTURED:
+        made[name] = training(recipe, *LONG, NO_NORM, "schedule.epochs=2", table("sgd"), keep=False)
+    return made
+
+
+def every_case(recipe: Path, ranks: Ranks, prepared: dict[str, Training]) -> dict[str, object]:
+    found: dict[str, object] = {
+        name: trained(mine, ranks, double=name.endswith("float64")) for name, mine in prepared.items() if name not in CAPTURED
+    }
     found["solved"] = solved(recipe, ranks)
     found["started"] = started(recipe, ranks)
-    found["captured"] = captured(recipe, ranks, failing=False)
-    found["refused"] = captured(recipe, ranks, failing=True)
+    for name, failing in CAPTURED.items():
+        found[name] = captured(prepared[name], ranks, failing=failing)
     return found
 
 
-def process(recipe: Path, folder: Path, rank: int, size: int, port: int) -> None:
+def process(recipe: Path, folder: Path, rank: int, size: int, port: int, prepared: dict[str, Training]) -> None:
     ranks = ALONE
     if size > 1:
         dist.init_process_group(
@@ -177,7 +185,7 @@ def process(recipe: Path, folder: Path, rank: int, size: int, port: int) -> None
         )
         ranks = Group(rank, size, rank, size)
     os.environ["TLKIT_CACHE"] = str(folder / f"cache{size}")
-    (folder / f"{size}-{rank}.json").write_text(json.dumps(every_case(recipe, ranks)))
+    (folder / f"{size}-{rank}.json").write_text(json.dumps(every_case(recipe, ranks, prepared)))
 
 
 def main(recipe: Path, folder: Path) -> int:
@@ -185,13 +193,15 @@ def main(recipe: Path, folder: Path) -> int:
     with __import__("socket").socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    with shared_networks.sharing():
+        prepared = prepared_cases(recipe)
     for size in (1, 2, 3):
         children = []
         for rank in range(size):
             child = os.fork()
             if child == 0:
                 try:
-                    process(recipe, folder, rank, size, port + size)
+                    process(recipe, folder, rank, size, port + size, prepared)
                 except BaseException:
                     traceback.print_exc()
                     os._exit(1)

@@ -1,5 +1,6 @@
 """Arms with the same network are planned on one, and their plans are those of arms that are planned alone."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +54,14 @@ data = { image_size = 24 }
 FACTS = DataFacts(4, ImagesPlan(80, 0, 40, "counted"))
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_shared_yet() -> Iterator[None]:
+    """Leave what all tests share."""
+    token = shared_networks._shared.set(None)
+    yield
+    shared_networks._shared.reset(token)
+
+
 @pytest.fixture
 def arms(toy_recipe: Path) -> dict[str, Resolved]:
     toy_recipe.write_text(toy_recipe.read_text() + ARMS)
@@ -90,6 +99,18 @@ def test_a_recipes_arms_pass_the_meta_device_once(toy_recipe: Path, monkeypatch:
     api.plan(toy_recipe)
     assert alone > 0
     assert len(counted) == 2 * alone
+
+
+def test_features_that_solved_heads_read_are_counted_once_for_all_arms(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks: list[Network] = []
+    read = Network.read
+    monkeypatch.setattr(Network, "read", lambda self, x: networks.append(self) or read(self, x))
+    toy_recipe.write_text(toy_recipe.read_text() + '[freeze]\nbackbone = true\n[head]\nkind = "logistic"\n[arms.a]\n[arms.b]\n')
+    made = api.plan(toy_recipe)
+    assert all(plan.memory.embeddings == 2 * plan.images.train * 16 * 4 for plan in made.values())
+    assert len(networks) == 1
 
 
 def test_the_last_networks_are_kept() -> None:

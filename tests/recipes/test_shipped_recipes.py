@@ -1,6 +1,7 @@
 """The recipes that ship: each is valid, can be planned without weights and images, and learns what its head says."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,7 @@ DIGESTS = {
 }
 
 
+@cache
 def plans(stem: str) -> dict[str, Plan]:
     return api.plan(ROOT / "recipes" / f"{stem}.toml", SETTINGS.get(stem, ()), classes=CLASSES.get(stem))
 

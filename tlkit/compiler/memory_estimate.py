@@ -278,12 +278,15 @@ def _embedded(draft: Draft) -> int:
 
     With [adapt] those of the target are beside them; a method works on copies of both in float64.
     """
-    if draft.resolved.learns != "solved":
+    resolved, network = draft.resolved, draft.network
+    if resolved.learns != "solved":
         return 0
-    with torch.no_grad():
-        read = draft.network.read(
-            draft.network.run(torch.empty(2, draft.resolved.channels, *draft.resolved.image_size, device="meta"))
-        )
-    images, adaptation = draft.facts.images, draft.resolved.adaptation
+
+    def count() -> int:
+        with torch.no_grad():
+            return network.read(network.run(torch.empty(2, resolved.channels, *resolved.image_size, device="meta"))).shape[1]
+
+    features = shared_networks.once(network, ("features", resolved.image_size), count)
+    images, adaptation = draft.facts.images, resolved.adaptation
     aligned = adaptation is not None and adaptation.adapter is not None and bool(adaptation.adapter.solve)
-    return (2 + (4 if aligned else 0)) * (images.train + images.target) * read.shape[1] * _FLOAT
+    return (2 + (4 if aligned else 0)) * (images.train + images.target) * features * _FLOAT
