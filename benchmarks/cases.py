@@ -102,7 +102,7 @@ def _still(tables: Mapping[str, Any], arm: Mapping[str, Any]) -> bool:
     return arm.get("freeze", tables.get("freeze", {})).get("head") is True
 
 
-def make(case: Case, folder: Path, *, images: int, flops: float = math.inf) -> Job:
+def make(case: Case, folder: Path, *, images: int, flops: float = math.inf, held: float = math.inf) -> Job:
     """Write a case's small recipe.
 
     Args:
@@ -110,11 +110,12 @@ def make(case: Case, folder: Path, *, images: int, flops: float = math.inf) -> J
         folder: For the file.
         images: Training images at most; validation and test images are fewer in the same proportion.
         flops: Operations that training on them may take, about; of a large network there are fewer images still.
+        held: Validation and test images at most, about.
     """
     real = planned(case)
     known = real.images if real.images.train else _ASSUMED
     train = min(images, known.train, max(int(min(flops / (_TRAINED * real.flops_per_image), 1e9)), _FEWEST))
-    part = train / known.train
+    part = min(train / known.train, held / (known.validation + known.test))
     validation, test = round(known.validation * part), max(round(known.test * part), 1)
     recipe = folder / f"{case.name}.toml"
     epochs = math.ceil(real.epochs * known.train / train)
@@ -122,9 +123,9 @@ def make(case: Case, folder: Path, *, images: int, flops: float = math.inf) -> J
     plan = tlkit.plan(recipe)["main"]
     trains = [parameter.name for parameter in plan.parameters if parameter.trains_from == 0]
     counted = plan.images
-    held = counted.validation + counted.test
-    work = _flops(plan, train=counted.train, held=held)
-    return Job(str(recipe), trains, counted.train, images, held, known.train / counted.train, real.epochs, work)
+    evaluated = counted.validation + counted.test
+    work = _flops(plan, train=counted.train, held=evaluated)
+    return Job(str(recipe), trains, counted.train, images, evaluated, known.train / counted.train, real.epochs, work)
 
 
 def planned(case: Case) -> Plan:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tlkit benchmarks")
-    group.addoption("--bench-images", type=int, help="training images of a benchmark, at most (128; 64 where untimed)")
+    group.addoption("--bench-images", type=int, help="training images of a benchmark, at most (128; 16 where untimed)")
     group.addoption("--bench-recipes", type=Path, default=ROOT / "recipes", help="folder of the recipes (recipes)")
     group.addoption("--bench-rounds", type=int, default=3, help="pairs of plain loop and tlkit for each benchmark (3)")
 
