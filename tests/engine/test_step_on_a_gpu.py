@@ -58,6 +58,30 @@ def test_the_optimizer_takes_few_kernels_and_waits_for_nothing(toy_recipe: Path,
     assert len(operators.kernels) <= MOST_OPTIMIZER, operators.kernels
 
 
+def test_a_step_in_float16_asks_the_device_for_no_number(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether gradients overflow, the optimizer and the scale of the loss learn on the device alone."""
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    network, plan = made(toy_recipe, table("adamw", "clip_norm=0.1"), compute_format=ComputeFormat("float16"))
+    with on_a_gpu_that_is_not_there():
+        step = there(network, plan)
+        scale = step._loss_scale
+        assert scale is not None
+        x, y = torch.empty(8, 3, 16, 16, device=FAKE), torch.zeros(8, dtype=torch.int64, device=FAKE)
+        with Operators() as forward, torch.no_grad():
+            found = step._losses.of((x, y), Whole((8,), (8,)), 0, Counted(8), synced=False, start=0, aux_heads={})
+            assert step._scaled(found.part).dtype == torch.float32
+        for parameter in network.parameters():
+            parameter.grad = torch.empty_like(parameter)
+        with Operators():
+            scale.step(step.optimizer)  # the first one makes the optimizer's state
+        with Operators() as operators:
+            scale.unscale_([p.grad for _, p in step._members if p.grad is not None])
+            step._clip_(step._sums.known())
+            scale.step(step.optimizer)
+    assert (forward.reads, forward.uploads, operators.reads, operators.uploads) == ([], 0, [], 0)
+    assert len(operators.kernels) <= MOST_OPTIMIZER, operators.kernels
+
+
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_whole_step_takes_as_many_operators_for_any_batch_and_reads_nothing(toy_recipe: Path, accumulate: int) -> None:
     """Backward cannot run on tensors without values, so this one is on the CPU, in the form that a graph captures."""

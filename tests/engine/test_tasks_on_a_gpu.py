@@ -57,7 +57,7 @@ def taken(step: Step, batch: Batch, whole: Whole) -> Operators:
 # ---- masks
 
 
-@pytest.mark.parametrize("head", ["fcn", "unet"])
+@pytest.mark.parametrize("head", ["fcn", pytest.param("unet", marks=pytest.mark.slow)])
 def test_a_step_on_masks_takes_as_many_kernels_for_any_batch_and_waits_for_nothing(recipe: Path, head: str) -> None:
     counts = []
     mine = training(recipe, "data.crop_size=16", f"head.kind={head}", "loss={dice=1.0, focal=1.0}", keep=False)
