@@ -3,5 +3,6 @@
 from tlkit.file_digests import digests
 from tlkit.sources import video_files
 from tlkit.sources.scaling import size_of
+from tlkit.sources.spelling import spelt_otherwise
 
-__all__ = ["digests", "size_of", "video_files"]
+__all__ = ["digests", "size_of", "spelt_otherwise", "video_files"]

@@ -75,6 +75,8 @@ def read(files: DataFiles, options: CocoOptions) -> Images:
     for part, mine in categories.items():
         if mine != classes:
             raise DataError(f"{files.root / parts[part][0]}: has other categories than {parts['train'][0]}.")
+    for name, held in parts.values():
+        _refuse_doubled_ids(files.root / name, held)
     if len(set(classes.values())) < len(classes):
         raise DataError(f"{files.root / parts['train'][0]}: two categories have one name.")
     listed = {part: _pictures(files.root, name, held, classes, options) for part, (name, held) in parts.items()}
@@ -84,9 +86,24 @@ def read(files: DataFiles, options: CocoOptions) -> Images:
     )
 
 
+def _refuse_doubled_ids(path: Path, held: _File) -> None:
+    """Refuse a file without categories, and one in which two have one number: the boxes of one would be the other's."""
+    if not held.categories:
+        raise DataError(f"{path}: has no categories.", '"categories": [{"id": 1, "name": "cat"}, ...]')
+    count = Counter(each.id for each in held.categories)
+    for number in (number for number, times in count.items() if times > 1):
+        names = [each.name for each in held.categories if each.id == number]
+        raise DataError(f"{path}: two categories have the id {number}: {first_few(names)}.", "each has its own")
+
+
 def _parts(folder: Path, options: CocoOptions) -> dict[str, tuple[str, _File]]:
     """Return the name and the content of each split's file."""
     named = {"train": options.train, "validation": options.validation, "test": options.test}
+    if options.test and not (folder / options.test).is_file() and (folder / options.train).is_file():
+        raise DataMissing(
+            f"{folder / options.test}: there is no such file.",
+            'data.options.test names the file of the test pictures; "" holds some of the training pictures out',
+        )
     return {part: (name, _file(folder / name)) for part, name in named.items() if name}
 
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from tlkit.errors import DataError, DataMissing, ImageError, first_few, nearest
 from tlkit.plugin import Boxes, DataFiles, Images, Split, boxed, hold_out, image_kinds
-from tlkit.reading import size_of
+from tlkit.reading import size_of, spelt_otherwise
 
 _ROUNDED = 1.0  # pixels by which a box may leave its picture
+_PARTS = 2.0  # a box whose sides are further out than this has no parts of a picture, 0 to 1
 _ATTRIBUTES = ("left", "top", "right", "bottom")
 
 
@@ -72,7 +73,10 @@ def found(root: Path, pictures: Sequence[Path], beside: Iterable[Path], *, remar
         raise DataMissing(f"{root}: has no pictures of this data set.")
     absent = [path for path in pictures if not path.is_file()]
     if absent:
-        raise DataError(f"{first_few(str(path) for path in absent)}: there is no such picture, and boxes of it are listed.")
+        raise DataError(
+            f"{first_few(str(path) for path in absent)}: there is no such picture, and boxes of it are listed.",
+            spelt_otherwise(absent[0]),
+        )
     return DataFiles(root, (*pictures, *beside), remarks=tuple(remarks))
 
 
@@ -91,6 +95,7 @@ def images(parts: Parts, classes: Sequence[str], *, listed: Path, test_fraction:
     """
     if not parts["train"]:
         raise DataError(f"{listed}: has no picture to train on.")
+    _refuse_parts(parts)
     alone = [name for name, each in parts.items() if each] == ["train"]
     if alone:
         parts = _divided(parts["train"], test_fraction)
@@ -181,7 +186,7 @@ def _boxes(picture: Picture, numbers: Mapping[str, int], *, skip: bool) -> Boxes
         unit = (width, height) if picture.relative else (1, 1)
         sides = np.array(box.sides, np.float64) * (*unit, *unit)
         clipped = sides.clip(0, (width, height, width, height)).astype(np.float32)
-        wrong, hints = _problem(box, sides, clipped, (height, width), numbers)
+        wrong, hints = _problem(box, sides, clipped, (height, width), numbers, relative=picture.relative)
         if wrong and not skip:
             raise DataError(
                 f"{picture.listed}: {box.where} of {picture.path.name}: {wrong}.",
@@ -199,8 +204,9 @@ def _boxes(picture: Picture, numbers: Mapping[str, int], *, skip: bool) -> Boxes
 
 
 def _problem(
-    box: Box, sides: NDArray[np.float64], clipped: NDArray[np.float32], size: tuple[int, int], numbers: Mapping[str, int]
-) -> tuple[str, list[str]]:
+    box: Box, sides: NDArray[np.float64], clipped: NDArray[np.float32], size: tuple[int, int], numbers: Mapping[str, int],
+    *, relative: bool,
+) -> tuple[str, list[str]]:  # fmt: skip
     """Return what is wrong with a box, and hints; "" where nothing is.
 
     Args:
@@ -209,6 +215,7 @@ def _problem(
         clipped: The same inside the picture, as they are kept.
         size: Height and width of the picture.
         numbers: Of the classes.
+        relative: The file has parts of the picture, not pixels.
     """
     left, top, right, bottom = sides.tolist()
     shown = ", ".join(f"{name} {value:g}" for name, value in zip(_ATTRIBUTES, sides.tolist(), strict=True))
@@ -222,8 +229,26 @@ def _problem(
     if right <= left or bottom <= top or (without and outside <= 0):
         return f"has no area: {shown}", []
     if outside > _ROUNDED or without:
-        return f"is outside of the picture, which is {width} x {height}: {shown}", []
+        return f"is outside of the picture, which is {width} x {height}: {shown}", [_outside(box, relative=relative)]
     return "", []
+
+
+def _outside(box: Box, *, relative: bool) -> str:
+    """Return a hint on a box of parts of the picture that are probably pixels; "" on any other."""
+    if relative and max(map(abs, box.sides)) > _PARTS:
+        return "its numbers are parts of the picture's width and height, 0 to 1; these are larger, as pixels are"
+    return ""
+
+
+def _refuse_parts(parts: Parts) -> None:
+    """Refuse boxes of which none is larger than a pixel: they are parts of the picture, where pixels are expected."""
+    boxes = [(each, box) for each in parts["train"] if not each.relative for box in each.boxes]
+    if boxes and all(0 <= side <= 1 for _, box in boxes for side in box.sides):
+        picture, box = boxes[0]
+        raise DataError(
+            f"{picture.listed}: {box.where} of {picture.path.name}: no box is larger than a pixel, nor is any other.",
+            "boxes are in pixels here; these look like parts of the picture's width and height: multiply by them",
+        )
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:

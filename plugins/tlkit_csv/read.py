@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tlkit.errors import DataError, nearest
 from tlkit.plugin import DataFiles, Images, Split, hold_out, image_kinds
+from tlkit.reading import spelt_otherwise
 from tlkit_csv import CsvOptions
 from tlkit_csv.columns import NO, ROLES, YES, check_columns, image_column, refuse_unread_split
 from tlkit_csv.table import read_table
@@ -55,8 +56,9 @@ def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
     for row, image in zip(rows, images, strict=True):
         if not os.path.isfile(image):  # unlike Path.is_file it answers for a name that no file can have
             raise DataError(
-                f"{row.table}: line {row.line}: {image}: there is no such file.",
+                f"{row.table}: line {row.line}: {image}: {'is a folder' if os.path.isdir(image) else 'there is no such file'}.",
                 _elsewhere(folder, row, options)
+                or spelt_otherwise(image)
                 or "paths begin at the table's folder; data.options.prefix and data.options.suffix add what they lack",
             )
     _refuse_doubles(rows, images)

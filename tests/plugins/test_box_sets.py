@@ -115,6 +115,28 @@ def test_damaged_coco_is_named(tmp_path: Path) -> None:
             found("coco", tmp_path, train=COCO[0], test=COCO[1])
     with pytest.raises(DataMissing, match=r"instances_train2017.json: there is no such file"):
         found("coco", tmp_path)
+    with pytest.raises(DataMissing, match=r'(?s)instances_val2017.json: there is no such file.*"" holds some of the training'):
+        found("coco", tmp_path, train=COCO[0])
+
+
+def test_coco_of_doubled_numbers_or_of_parts_of_the_picture_is_never_learned_in_silence(tmp_path: Path) -> None:
+    held = coco(tmp_path)
+    small = [each | {"bbox": [0.1, 0.2, 0.3, 0.4]} for each in held["annotations"]]
+    for changes, words in (
+        ({"categories": [{"id": 7, "name": "dog"}, {"id": 7, "name": "cat"}]}, "two categories have the id 7: dog, cat"),
+        ({"categories": []}, "has no categories"),
+        ({"annotations": small}, "annotation 1 of a.png: no box is larger than a pixel"),
+    ):
+        (tmp_path / COCO[0]).write_text(json.dumps(held | changes))
+        with pytest.raises(DataError, match=words):
+            found("coco", tmp_path, train=COCO[0], test="")
+
+
+def test_a_picture_whose_name_is_spelt_otherwise_is_named(tmp_path: Path) -> None:
+    coco(tmp_path)
+    (tmp_path / "images" / "b.png").rename(tmp_path / "images" / "B.PNG")
+    with pytest.raises(DataError, match=r'there is "B.PNG" in that folder, spelt otherwise'):
+        found("coco", tmp_path, train=COCO[0], test=COCO[1])
 
 
 def test_files_without_a_picture_to_train_on_are_named(tmp_path: Path) -> None:
@@ -226,6 +248,7 @@ def test_yolo_has_parts_of_the_picture_and_pictures_without_a_file_are_empty(tmp
         ("0 0.5 0.5 nan 0.1", "a side is no number"),
         ("2 0.5 0.5 0.1 0.1", 'a.txt: line 1 of a.png: the class "number 2" is none of cat, dog'),
         ("0 0.9 0.5 0.5 0.1", "a.txt: line 1 of a.png: is outside of the picture"),
+        ("0 50 30 20 12", "these are larger, as pixels are"),
     ],
 )
 def test_a_line_of_yolo_that_is_no_object_is_named(tmp_path: Path, line: str, words: str) -> None:

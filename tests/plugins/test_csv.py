@@ -162,6 +162,12 @@ def test_whole_numbers_are_sorted_by_value(root: Path) -> None:
     assert images.classes == ("2", "10")
 
 
+def test_a_name_in_another_form_of_unicode_is_named(root: Path) -> None:
+    (root / "a.png").rename(root / unicodedata.normalize("NFD", "bär.png"))
+    with pytest.raises(DataError, match=r"(?s)there is no such file\.\n.*in another form of Unicode, as macOS writes them"):
+        read(root, unicodedata.normalize("NFC", f"path,label\n{FOUR}".replace("a.png", "bär.png")))
+
+
 def test_paths_may_lack_their_folder_and_suffix(root: Path) -> None:
     (root / "images").mkdir()
     for name in "abcd":

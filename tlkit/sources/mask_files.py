@@ -169,6 +169,7 @@ def _refuse_size(path: Path, found: tuple[int, ...], wanted: Size | None, *, wha
         raise ImageError(
             f"{path}: has {found[1]} x {found[0]} pixels, and {what} has {wanted[1]} x {wanted[0]}.",
             "a mask has as many pixels as its picture",
+            "pictures are turned as their EXIF data say; turn the mask as well" if found == (wanted[1], wanted[0]) else "",
         )
 
 
