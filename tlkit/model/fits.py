@@ -93,6 +93,7 @@ def found(request: Request, setup: Setup, *, usual: Tables, known: Labels, epoch
     Raises:
         TlkitError: the images cannot be used.
     """
+    setup.check_images(request.x, where="Model.fit")
     given = _given(request, usual, known, setup.bands)
     missing = "" if given.images is None else inputs.without_images(given.images, known=known, where="Model.fit")
     dark = "" if given.images is None or setup.bands is not None else inputs.almost_black(given.images, where="Model.fit")

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from tlkit import machine
 from tlkit.engine.estimators import FittedHead
-from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.engine.images.views import check as check_views
 from tlkit.errors import TlkitError, as_path
 from tlkit.model import compiling, evaluation, fits, loading, pictures, progress, saving
@@ -422,7 +421,13 @@ class Model:
         memory = failures.memory_for("Model.evaluate", batch_size, self._setup.device)
         with progress.bar(verbose, where="Model.evaluate") as told, torch_settings.applied(self._setup.device), memory:
             return evaluation.scores(
-                network, asked, views=views, batch_size=batch_size, device=self._setup.device, progress=told
+                network,
+                asked,
+                classes=len(self.class_names),
+                views=views,
+                batch_size=batch_size,
+                device=self._setup.device,
+                progress=told,
             )
 
     @named("Model.predict")
@@ -581,9 +586,11 @@ class Model:
         resolved = self._setup.untrained(where="Model")
         if resolved.convention.channels == "bands":
             resolved = replace(resolved, convention=pictures.scaled(resolved.convention, resolved.trained, found))
-        geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
+        geometry, stride = evaluation.geometry_of(self.network, resolved)
         geometry = replace(geometry, raised_by="")  # a model has no such argument
-        return Predictor(self.network, self.class_names, resolved.convention, geometry, batch_size, self._setup.device)
+        tile = resolved.arm.data.tile_size if self.network.task.targets.masks else None
+        device = self._setup.device
+        return Predictor(self.network, self.class_names, resolved.convention, geometry, batch_size, device, stride or 1, tile)
 
 
 @named("load")

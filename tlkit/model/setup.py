@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from tlkit.sources.places import Places
 
 Tables = dict[str, Any]
 # Keys of [data] that say how a picture reaches the network, whichever data set it is of.
-INPUT_KEYS = ("image_size", "channels", "fit", "max_pixels", "crop")
+INPUT_KEYS = ("image_size", "channels", "fit", "max_pixels", "crop", "scale_to", "tile_size", "ignore")
 _RATES = {"lr_groups": {"backbone": 1e-3, HEAD: 1e-3}}  # before compile, when rates mean nothing
 UNTRAINED: Tables = {"freeze": {}, **_RATES}
 EPOCHS = 10  # where nothing is said, as in the recipe
@@ -96,6 +97,20 @@ class Setup:
         """Return whether an image may have several classes: the head's task takes one column of targets per class."""
         task = tasks.get(self.untrained(where="Model").head.task)
         return task.targets.holds(np.zeros((1, 2), np.uint8))
+
+    def check_images(self, x: object, *, where: str) -> None:
+        """Refuse images in memory where the head learns from masks or boxes, which only a data set has.
+
+        Raises:
+            TlkitError: x is neither a folder nor the name of a data set.
+        """
+        wanted = tasks.get(self.untrained(where=where).head.task).targets
+        if wanted.whole and x is not None and not isinstance(x, str | os.PathLike):
+            kind, example = self.tables["head"]["kind"], "segmentation_folder" if wanted.masks else "coco"
+            raise TlkitError(
+                f"{where}: x is no data set, and the {kind} head learns {wanted.words}, which images in memory do not have.",
+                f'a data set by its name: "{example}", options={{"path": ..}}',
+            )
 
     def check_keys(self, keys: Sequence[object], *, where: str) -> None:
         """Refuse keys of [freeze] that are none of this network, before any is taken.

@@ -24,7 +24,6 @@ from tlkit.engine.ranks.ranks import ALONE, Shared
 from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.errors import DataError, RunFolderError, TlkitError
 from tlkit.network.network import Network
-from tlkit.plans.resolved import Source
 from tlkit.plugin import Split
 from tlkit.recipe import parsing
 from tlkit.record import calibration, run_folder, statistics
@@ -139,7 +138,8 @@ def evaluate(
     (arm,) = parsing.read(run / run_folder.RECIPE).arms.values()
     wanted = predictor.network.task.targets
     source, images, part = evaluated_images.find(predictor, run, arm.data, on, settings, places=places, note=note)
-    geometry = _geometry(predictor, images.splits[part], source)
+    stride = predictor.stride if wanted.whole else None
+    geometry = geometry_of(predictor.geometry, images.splits[part], source.options, stride=stride)
     if wanted.whole and views != 1:
         raise TlkitError("evaluate: --views: masks and boxes are evaluated in one view.", "leave it out")
     if tile is not None and not wanted.masks:
@@ -233,6 +233,24 @@ def predictions(
     return engine.evaluate(network, answer, batches(), watch=lambda: None, sampled=sampled)
 
 
+def geometry_of(geometry: Geometry, split: Split, options: object, *, stride: int | None) -> Geometry:
+    """Return how pictures of a split are brought to size: for masks and boxes on one canvas, in whole strides, that holds each of them.
+
+    Args:
+        geometry: That of the network's own pictures.
+        split: The pictures.
+        options: Of their data set.
+        stride: Pixels of the network's deepest stride, for masks and boxes; None of other tasks.
+    """
+    if geometry.bands is None:
+        geometry = replace(geometry, white=levels.given({} if options is None else dict(options)))  # type: ignore[call-overload]  # a model
+    if stride is not None:
+        largest = extents.sizes(split, geometry).max(0).tolist()
+        canvas = scaling.whole_strides((largest[0], largest[1]), stride)
+        geometry = replace(geometry, size=canvas, resized=canvas)
+    return geometry
+
+
 def unstored(split: Split, views: Sequence[Geometry]) -> list[Pictures]:
     """Return the pictures of views, which are decoded when they are used: the store keeps each image once."""
     return [Pictures(split, view, keep=False) for view in views]
@@ -256,15 +274,3 @@ def of_views(
         predictions(network, view, batch_size=batch_size, device=device, progress=told(number), tile=tile)
         for number, view in enumerate(views)
     ]
-
-
-def _geometry(predictor: Predictor, split: Split, source: Source) -> Geometry:
-    """Return how pictures are brought to size: for masks and boxes on one canvas, in whole strides, that holds each of them."""
-    geometry = predictor.geometry
-    if geometry.bands is None:
-        geometry = replace(geometry, white=levels.given({} if source.options is None else dict(source.options)))
-    if predictor.network.task.targets.whole:
-        largest = extents.sizes(split, geometry).max(0).tolist()
-        canvas = scaling.whole_strides((largest[0], largest[1]), predictor.stride)
-        geometry = replace(geometry, size=canvas, resized=canvas)
-    return geometry
