@@ -133,6 +133,7 @@ def report(runs: str | Path | Sequence[str | Path], out: str | Path = run_folder
 
     listed = [runs] if isinstance(runs, str | Path) else list(runs)
     path = as_path(out, "out")
+    files.refuse_file(path, "out")
     try:
         page.write(path, [as_path(each, "runs") for each in listed])
     except OSError as error:
@@ -329,9 +330,7 @@ def advise(
         raise TlkitError(
             f"{option('out', str(written))}: is the recipe that is advised on, and would be replaced.", "another file"
         )
-    if written.is_dir() or not written.parent.is_dir():  # what it measures takes minutes
-        wrong = "is a folder" if written.is_dir() else f"there is no folder {written.parent}"
-        raise TlkitError(f"{option('out', str(written))}: {wrong}.", "the name of a file that is written")
+    files.refuse_file(written, "out")  # what it measures takes minutes
     other = None if domain is None else asking.domain(as_path(domain, "domain"), path, offline=offline, observer=watcher)
     from tlkit.advice import (
         advising,

@@ -204,6 +204,28 @@ def refuse_unwritable(folder: Path) -> None:
         raise unwritable(folder, OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
+def refuse_file(path: Path, name: str) -> None:
+    """Raise an error for a file that cannot be written, before anything is computed.
+
+    Args:
+        path: The file, which may be there.
+        name: Of the option that names it.
+
+    Raises:
+        TlkitError: it is a folder, or its folder is not there or cannot be written.
+    """
+    folder = path.parent
+    if path.is_dir():
+        wrong = "is a folder"
+    elif not folder.is_dir():
+        wrong = f"there is no folder {folder}"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        wrong = f"the folder {folder} cannot be written"
+    else:
+        return
+    raise TlkitError(f"{option(name, str(path))}: {wrong}.", "the name of a file that is written")
+
+
 def unwritable(folder: Path, error: OSError) -> RunFailed:
     """Return the error for a failed write, of a folder or of a file in it that something else stands in the way of."""
     if isinstance(error, IsADirectoryError | NotADirectoryError) and error.filename:

@@ -167,6 +167,11 @@ def let_cublas_repeat() -> None:
     os.environ.setdefault(CUBLAS, CUBLAS_REPEATS[0])
 
 
+def draw_into_files() -> None:
+    """Let Matplotlib draw without a window, and load whatever MPLBACKEND says: a command line writes pictures into files alone."""
+    os.environ["MPLBACKEND"] = "agg"
+
+
 def collect_rarely() -> None:
     """Let Python's garbage collector look for cycles rarely, in the whole process: only a program that is tlkit alone calls it."""
     gc.set_threshold(_BETWEEN_LOOKS, *gc.get_threshold()[1:])

@@ -423,6 +423,21 @@ def test_neither_folder_nor_recipe_is_told_as_such(run: Cli, verb: str) -> None:
     assert run(verb, "photos.toml")[2].startswith("photos.toml: there is no such recipe.")
 
 
-def test_what_advice_cannot_be_written_to_is_told_before_anything_is_measured(run: Cli, toy_recipe: Path) -> None:
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_computed(
+    run: Cli, toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verbs = (
+        ("advise", toy_recipe), ("report", toy_recipe.parent), ("evaluate", "runs/none", "--on", "x", "--report"),
+        ("embed", "resnet18", toy_recipe),
+    )  # fmt: skip
+    for verb in verbs:
+        assert run(*verb, "--out", "none/a.npz")[2].startswith("--out none/a.npz: there is no folder none.")
     assert run("advise", toy_recipe, "--out", ".")[2].startswith("--out .: is a folder.")
-    assert run("advise", toy_recipe, "--out", "none/a.toml")[2].startswith("--out none/a.toml: there is no folder none.")
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    assert run("advise", toy_recipe, "--out", "a.toml")[2].startswith("--out a.toml: the folder . cannot be written.")
+
+
+def test_matplotlib_is_loaded_whatever_backend_the_environment_names(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    assert run("schema")[0] == 0
+    assert os.environ["MPLBACKEND"] == "agg"

@@ -65,6 +65,11 @@ def test_list_of_one_kind_names_every_plugin_of_it(kind: str, run: Cli) -> None:
     assert all(entry.name in listed for entry in registry.entries(KINDS[kind]))
 
 
+def test_a_backbone_without_a_library_shows_none(run: Cli) -> None:
+    assert "parameter names of" not in run("show", "lenet5")[1]
+    assert "parameter names of" in run("show", "resnet18")[1]
+
+
 def test_kind_that_there_is_not_is_answered_with_the_nearest(run: Cli) -> None:
     code, _, text = run("list", "--kind", "backbones")
     assert code == 2

@@ -143,6 +143,14 @@ def test_the_change_of_a_stage_is_that_of_its_parameters_alone(tmp_path: Path) -
     assert (head.stage, head.change, head.only_one) == ("head", None, ("fc.weight",))
 
 
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    first, second = put(tmp_path / "one", "a", {}), put(tmp_path / "two", "a", {})
+    output = io.StringIO()
+    Console(file=output, width=500).print(run_tables.differences(run_differences.differences(first, second)))
+    assert f" {first} " in output.getvalue()
+    assert f" {second}" in output.getvalue()
+
+
 def test_a_run_without_weights_has_the_other_differences(tmp_path: Path) -> None:
     first, second = (put(tmp_path, name, {}, head={"kind": kind}) for name, kind in (("a", "linear"), ("b", "knn")))
     (second / run_folder.WEIGHTS).unlink()

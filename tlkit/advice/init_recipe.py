@@ -73,7 +73,7 @@ def write(
     try:
         files.replace(path, text)
     except OSError as error:
-        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.") from error
+        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.", "another file: --output FILE") from error
     for line in seen.warnings:
         notify(line)
     return path

@@ -103,6 +103,7 @@ def _run(came: Sequence[int]) -> NoReturn:
     """Run the command line. `came` holds SIGTERM once it came."""
     machine.let_threads_sleep()
     machine.let_cublas_repeat()
+    machine.draw_into_files()
     machine.keep_blocks()
     machine.collect_rarely()
     console.open_()

@@ -88,6 +88,7 @@ def embed(
         if not out.suffix:
             named.refuse_missing(images)
         embeddings.check(out)
+        files.refuse_file(out, "out")
         if chosen is not None:
             raise TlkitError(
                 f"--executor {executor}: embeds shards, and these are single files.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tlkit import files
 from tlkit.cli import console, named, predict_masks
 from tlkit.cli.options import (
     ArmOption,
@@ -136,7 +137,9 @@ def _page(out: Path | None, *, wanted: bool) -> Path | None:
             raise typer.BadParameter("--out is for the page of --report; give both, or neither")
         return None
     frame.refuse_missing()
-    return out or Path("evaluation.html")
+    page = out or Path("evaluation.html")
+    files.refuse_file(page, "out")
+    return page
 
 
 def _write(

@@ -122,7 +122,8 @@ def _backbone(name: str, entry: Entry, shown: Backbone) -> RenderableType:
         table.add_row(f"auxiliary {name_of}", f"after {aux_head.after}, weight {aux_head.weight:g}{least}")
     if shown.dropout:
         table.add_row("dropout before the classifier", f"{shown.dropout:g}")
-    table.add_row("parameter names of", shown.library)
+    if shown.library:
+        table.add_row("parameter names of", shown.library)
     table.add_row("input, random weights", _convention(shown.input))
     for weights, each in shown.weights.items():
         source = each.source.url if isinstance(each.source, Download) else each.source

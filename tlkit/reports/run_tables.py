@@ -65,6 +65,8 @@ def _cells(run: ListedRun, folder: str, label: str) -> dict[str, str]:
 def differences(found: RunDifferences) -> RenderableType:
     """Return in what two runs differ: recipe, plan, result, and weights stage by stage."""
     first, second = (folder.name for folder in found.folders)
+    if first == second:  # the same run in two folders of runs
+        first, second = map(str, found.folders)
     parts: list[RenderableType] = [
         *_section("recipe", found.recipe, first, second, same="The recipes say the same, of the same data and weights."),
         *_section("plan", found.plan, first, second, same="The plans are the same beside the recipe."),
