@@ -79,6 +79,10 @@ def test_boxes_are_learned_evaluated_and_predicted(recipe: Path, run: Cli, monke
         )
         code, out, error = run("evaluate", "boxed", *on, "--json")
     assert code == 0, error
+    said = run("evaluate", "boxed", *on)[1].splitlines()
+    (head,) = [line.split() for line in said if line.startswith("class ")]
+    assert head == ["class", "images", "boxes", "recall", "average", "precision"]
+    assert [line.split()[:3] for line in said if line.startswith("accuracy")] == [["accuracy", "of", "boxes"]]
     assert batches == [1], "pictures of any size are put on one canvas"
     again = json.loads(out)["metrics"]
     assert {name: again[name] for name in test} == pytest.approx(test, abs=1e-6)

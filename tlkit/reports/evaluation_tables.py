@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,7 +13,10 @@ from tlkit import tasks, units
 from tlkit.record import selection
 from tlkit.reports import plain_table
 
-_PER_CLASS = ("images", "pixels", "precision", "recall", "f1", "dice", "iou", "auroc")  # those that a task has
+_PER_CLASS = (  # those that a task has
+    "images", "pixels", "boxes", "precision", "recall", "f1", "dice", "iou", "auroc", "average_precision",
+)  # fmt: skip
+_PARTS = ("pixels", "boxes")  # what accuracy counts, where that is not images
 
 
 def evaluation(
@@ -29,7 +33,7 @@ def evaluation(
     """
     title = Text(f"{on}: {units.images(images)}, {'test' if part == 'test' else 'all'} images", style="italic")
     grid = Table.grid(padding=(0, 3, 0, 0))
-    for row in metrics(values):
+    for row in metrics(values, per_class):
         grid.add_row(*row)
     return Group(title, grid, "", _classes(per_class))
 
@@ -50,11 +54,23 @@ def groups(values: Mapping[str, float]) -> str:
     return f"{values['groups']:,.0f} groups of images, each answered by the mean of its images' probabilities: {shown}"
 
 
-def metrics(values: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Return the label and the value of each metric as text; the one that the task is judged by is the first, where that is not accuracy."""
+def metrics(
+    values: Mapping[str, float], per_class: Mapping[str, Mapping[str, float | None]] = MappingProxyType({})
+) -> list[tuple[str, str]]:
+    """Return the label and the value of each metric as text; the one that the task is judged by is the first, where that is not accuracy.
+
+    Args:
+        values: Each metric.
+        per_class: Of each class: it tells what accuracy counts.
+    """
     main = tasks.headline(values)
     leading = [main] if main != selection.USUAL and main in values else []
-    return [(tasks.metric_label(name), selection.value(values, name)) for name in dict.fromkeys([*leading, *values])]
+    parts = next((each for each in _PARTS if any(each in known for known in per_class.values())), "")
+    labels = {selection.USUAL: f"accuracy of {parts}"} if parts else {}
+    return [
+        (labels.get(name, tasks.metric_label(name)), selection.value(values, name))
+        for name in dict.fromkeys([*leading, *values])
+    ]
 
 
 def _classes(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:
@@ -62,7 +78,7 @@ def _classes(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:
     table.add_column("class", overflow="fold")
     columns = [name for name in _PER_CLASS if any(name in values for values in per_class.values())]
     for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(tasks.metric_label(name), justify="right", no_wrap=True)
     for name, values in per_class.items():
         table.add_row(Text(name), *(_number(values.get(column)) for column in columns))
     return table

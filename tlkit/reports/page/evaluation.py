@@ -51,7 +51,7 @@ def write(path: Path, shown: ShownEvaluation) -> None:
         "title": f"{shown.answers.name} on {shown.on}",
         "sentence": _sentence(shown),
         "warnings": shown.warnings,
-        "metrics": evaluation_tables.metrics(shown.metrics),
+        "metrics": evaluation_tables.metrics(shown.metrics, shown.answers.evaluation.get("per_class", {})),
         "sees": sees,
         "facts": [("command", shown.command), ("run", shown.run)],
     }
