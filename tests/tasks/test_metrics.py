@@ -192,6 +192,13 @@ def test_probabilities_in_parts_are_those_of_the_whole(monkeypatch: pytest.Monke
     assert replace(given, logits=given.logits[:0]).probabilities.shape == (0, 2)
 
 
+def test_numbers_that_are_none_have_no_area() -> None:
+    probabilities = torch.tensor([[0.9, float("nan")], [0.1, float("nan")], [0.4, 0.5]])
+    assert metrics.areas(probabilities, torch.tensor([0, 1, 1])) == [1.0, None]
+    one_class = torch.full((4, 2), float("nan"))
+    assert metrics.areas(one_class, torch.tensor([0, 1, 0, 1])) == [None, None]
+
+
 @needs_peak
 def test_area_of_many_classes_takes_little_more_memory_than_its_probabilities() -> None:
     """20,000 images of 400 classes: 61 MiB of float64."""

@@ -30,7 +30,8 @@ def balanced_accuracy(predictions: Predictions) -> float:
 
 
 def areas(probabilities: Tensor, targets: Tensor) -> list[float | None]:
-    """Return the area under each class's ROC curve against the rest; None where all images are of the class, or none is.
+    """Return the area under each class's ROC curve against the rest; None where all images are of the class, or none is, or where a
+    probability is not a number, which has no rank.
 
     It is the part of the pairs of an image of the class and another image in which the first has the higher probability; equal ones
     count a half. The pairs are counted by ranks, many classes at a time: Hanley & McNeil 1982, doi:10.1148/radiology.143.1.7063747.
@@ -52,7 +53,7 @@ def areas(probabilities: Tensor, targets: Tensor) -> list[float | None]:
 
 
 def area(probabilities: Tensor, positive: Tensor) -> float | None:
-    """Return the area under the ROC curve of one class (N,); None where all images are of it, or none is."""
+    """Return the area under the ROC curve of one class (N,); None where `areas` has none."""
     return areas(probabilities[:, None], positive[:, None])[0]
 
 
@@ -70,10 +71,10 @@ def _areas(values: Tensor, positive: Tensor) -> list[float | None]:
     below, upto = (torch.searchsorted(ordered, padded, right=right) for right in (False, True))
     twice_rank = (below + upto + 1)[row, column]  # equal values share the mean of their ranks, from 1
     twice = torch.zeros_like(count).index_add_(0, row, twice_rank)
-    whole = values.shape[1]
+    whole, ranked = values.shape[1], ~ordered[:, -1].isnan()  # NaN stands last
     return [
-        (both - many * (many + 1)) / (2 * many * (whole - many)) if 0 < many < whole else None
-        for both, many in zip(twice.tolist(), count.tolist(), strict=True)
+        (both - many * (many + 1)) / (2 * many * (whole - many)) if 0 < many < whole and known else None
+        for both, many, known in zip(twice.tolist(), count.tolist(), ranked.tolist(), strict=True)
     ]
 
 
