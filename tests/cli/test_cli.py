@@ -355,9 +355,12 @@ def test_either_signal_stops_a_command_with_the_same_words(
 
 def test_second_sigterm_ends_the_process_whatever_computes() -> None:
     code = """
-import os, signal, sys
+import contextlib, os, signal, sys
 from tlkit.cli import app, maintain
+from tlkit.run import signals
 from tlkit.run.signals import watching
+
+app.ended_by_a_second, signals._APART = contextlib.nullcontext, 0.0  # by the handlers alone
 
 def ignored():
     try:
@@ -414,6 +417,42 @@ app.main()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout.split()) == (130, ["sent"] * 4)
     assert done.stderr.strip() == "stopped at once by SIGINT; what was saved before is kept."
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_signals_of_forked_processes_are_theirs_alone() -> None:
+    """A pool ends its processes by SIGTERM, and one that lives on is not waited for."""
+    code = """
+import os, signal, sys, time
+from tlkit.cli import app, maintain
+from tlkit.run import signals
+
+def forks():
+    children = []
+    for _ in range(2):
+        children.append(os.fork())
+        if not children[-1]:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                time.sleep(20)
+                os._exit(0)
+        time.sleep(0.1)
+    return " ".join(map(str, children))
+
+signals._APART = 0.0
+maintain.versions = forks
+sys.argv = ["tlkit", "--version"]
+app.main()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        children = process.stdout.readline().split()
+        try:
+            assert (process.wait(10), len(children)) == (0, 2)
+        finally:
+            for child in children:
+                os.kill(int(child), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("verb", ["inspect", "advise"])

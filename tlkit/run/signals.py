@@ -16,6 +16,7 @@ from tlkit.errors import Interrupted
 
 _APART = 0.3  # seconds: signals closer than that are one, which a launcher passed on that the terminal had told too
 _CURSOR = "\x1b[?25h"  # shows the cursor, which a bar hides: ECMA-48, DECTCEM
+_told: set[int] = set()  # the descriptor that signals are written to while `ended_by_a_second` lasts
 
 
 class Watch:
@@ -60,8 +61,11 @@ class Terminated:
 
 @contextmanager
 def watching() -> Iterator[Watch]:
-    """Catch SIGINT, SIGTERM and SIGUSR1; a second one of the first two stops at once, as without us. Only in the main thread."""
-    watch = Watch()
+    """Catch SIGINT, SIGTERM and SIGUSR1, in the main thread alone.
+
+    A second one of the first two stops at once, as without us, unless it is one with the first.
+    """
+    watch, first = Watch(), 0.0
     if threading.current_thread() is not threading.main_thread():
         yield watch
         return
@@ -69,9 +73,13 @@ def watching() -> Iterator[Watch]:
     second = {number: signal.SIG_DFL if isinstance(each, Terminated) else each for number, each in before.items()}
 
     def remember(number: int, _: FrameType | None) -> None:
-        watch.signum = number
-        for each, handler in second.items():
-            signal.signal(each, handler)
+        nonlocal first
+        if watch.signum is None:
+            watch.signum, first = number, time.monotonic()
+        elif time.monotonic() - first >= _APART:
+            for each, handler in second.items():
+                signal.signal(each, handler)
+            signal.raise_signal(number)
 
     def ask(_: int, __: FrameType | None) -> None:
         watch.asked = True
@@ -93,7 +101,7 @@ def ended_by_a_second() -> Iterator[None]:
     """End the process at a second SIGINT or SIGTERM, whatever computes; only in the main thread.
 
     A handler of Python waits until what computes in C returns, a fit of a solved head for minutes. No file is damaged: each is written beside,
-    and renamed when it is whole.
+    and renamed when it is whole. Signals of processes that are forked, as a pool ends its own, are theirs alone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -102,14 +110,28 @@ def ended_by_a_second() -> Iterator[None]:
     writes.setblocking(False)  # as set_wakeup_fd asks
     waiting = threading.Thread(target=_end_at_second, args=(reads,), daemon=True)
     before = signal.set_wakeup_fd(writes.fileno(), warn_on_full_buffer=False)
+    _told.add(writes.fileno())
     waiting.start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        writes.close()  # which ends the thread
+        _told.clear()
+        writes.shutdown(socket.SHUT_WR)  # which ends the thread; closing does not where a forked process has it too
         waiting.join()
+        writes.close()
         reads.close()
+
+
+def _forked() -> None:
+    """Tell the thread of the process that forked this one nothing of this one's signals."""
+    if _told:
+        signal.set_wakeup_fd(-1)
+        _told.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _end_at_second(reads: socket.socket) -> None:
