@@ -176,6 +176,8 @@ def export(
     from tlkit.run import torch_settings
 
     form = forms.form(to)
+    if hasattr(run, "network"):
+        raise TlkitError(f"export: is given {run!r}, not a folder.", f'model.save(FOLDER), then tlkit.export(FOLDER, "{to}")')
     chosen = run_choice.choose(as_path(run, "run"), arm)
     if chosen.why:
         note(f"{chosen.folder}: {chosen.why}")

@@ -177,7 +177,15 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("layers", "model.stages"), ("save_weights", "model.save"), ("load_weights", "run:")]
+    ("name", "words"),
+    [
+        ("layers", "model.stages"),
+        ("save_weights", "model.save"),
+        ("load_weights", "run:"),
+        ("optimizer", "schedule="),
+        ("parameters", r"model\.network"),
+        ("eval", "by themselves"),
+    ],
 )
 def test_an_attribute_of_keras_says_what_does_the_same(name: str, words: str) -> None:
     with pytest.raises(AttributeError, match=words):
@@ -185,6 +193,8 @@ def test_an_attribute_of_keras_says_what_does_the_same(name: str, words: str) ->
     assert not hasattr(model(), name)
     with pytest.raises(AttributeError, match=r"tlkit\.load\(FOLDER\)"):
         tlkit.load_model  # noqa: B018  # the access is what is tested
+    with pytest.raises(TlkitError, match=r'model\.save\(FOLDER\), then tlkit\.export\(FOLDER, "onnx"\)'):
+        tlkit.export(model(), "onnx")  # type: ignore[arg-type]  # for the test
 
 
 def test_a_model_cannot_be_saved_under_a_name_that_no_folder_can_have() -> None:

@@ -27,7 +27,7 @@ _KERAS = {
     "steps_per_epoch": "an epoch is every training image once; split={'train': N} trains on fewer",
 }
 
-# Methods and attributes that Keras's models have and tlkit's have not.
+# Methods and attributes that Keras's models, or modules of torch, have and tlkit's models have not.
 _KERAS_METHODS = {
     "layers": "model.stages are its parts, and model.network is the torch module",
     "get_layer": 'model.stages["layer4"] is a part',
@@ -44,6 +44,15 @@ _KERAS_METHODS = {
     "test_on_batch": "model.evaluate(x, y)",
     "fit_generator": "model.fit takes arrays, a folder or a PyTorch data set",
     "to_json": "model.to_recipe(FILE) writes the recipe",
+    "optimizer": "model.compile(optimizer=.., lr=.., schedule=..) says how it learns; callbacks cannot change a rate",
+    # and what a torch module has
+    "parameters": "model.network.parameters()",
+    "forward": "model.predict(x) takes pictures, and model.network(x) what is normalised already",
+    "eval": "predict and evaluate compute in eval mode by themselves",
+    "train": "fit puts what trains into training mode by itself",
+    "to": 'Model(.., device="cuda")',
+    "cuda": 'Model(.., device="cuda")',
+    "load_state_dict": 'Model(.., weights="file.pth"), or model.network.load_state_dict',
 }
 
 
