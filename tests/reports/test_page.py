@@ -114,6 +114,7 @@ def test_charts_are_valid_for_plotly(arms: list[ShownArm]) -> None:
     ]
     made += [chart for each in seen.seen([seen.of(arm) for arm in arms]) for chart in each.charts]
     assert len(made) == 7 + 3 * len(arms)
+    assert any(chart.title.endswith("; crosses are those that it gets wrong") for chart in made)
     for chart in made:
         figure = graphs.Figure(data=chart.data, layout=chart.record()["layout"])
         assert len(figure.data) == len(chart.data) > 0
@@ -414,9 +415,10 @@ def test_frozen_arm_s_kernels_say_that_they_did_not_change(arms: list[ShownArm])
 def test_grid_of_kernels_is_grey_at_zero_and_white_at_the_scale() -> None:
     values = np.stack([np.zeros((3, 3)), np.full((3, 3), 2.0), np.full((3, 3), -2.0)]).astype(np.float32)
     found = pictures.grid(values, scale=2.0, columns=3)
-    assert found.shape == (3, 11, 3)
+    assert found.shape == (3, 11, 4)
+    assert found[1, :, 3].tolist() == [255] * 3 + [0] + [255] * 3 + [0] + [255] * 3, "nothing between two, on either theme"
     assert [found[1, x, 0] for x in (1, 5, 9)] == [128, 255, 0]
-    assert (pictures.grid(0 * values, scale=0.0)[:, :3] == 128).all()
+    assert (pictures.grid(0 * values, scale=0.0)[:, :3, :3] == 128).all()
 
 
 def test_page_of_many_runs_and_classes_stays_small(arms: list[ShownArm]) -> None:

@@ -69,7 +69,10 @@ def chart(data: ReportData, place: int, *, name: str, split: str, points: int, t
         f"Map ({about['method']}) of {len(shown)} {split} images by the features that the head of {name} reads, {len(names)} classes; "
         "crosses are images that it gets wrong."
     )
-    return Chart(f"map-{place}", f"Map of the images ({about['method']})", alt, traces, layout, height=460)
+    title = f"Map of the images ({about['method']}); crosses are those that it gets wrong"
+    if not layout["showlegend"]:
+        title += "; the pointer shows what an image is"
+    return Chart(f"map-{place}", title, alt, traces, layout, height=460)
 
 
 def axes(about: Mapping[str, Any]) -> tuple[str, str]:

@@ -17,7 +17,7 @@ _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 
 
 
 def png(pixels: Pixels) -> str:
-    """Return (h, w, 3) or (h, w) pixels as a data URI without loss."""
+    """Return (h, w, 3), (h, w, 4) with opacity, or (h, w) pixels as a data URI without loss."""
     return _uri(pixels, "PNG")
 
 
@@ -34,7 +34,7 @@ def _uri(pixels: Pixels, kind: str) -> str:
 
 
 def grid(values: NDArray[np.float32], *, scale: float, columns: int = 8) -> Pixels:
-    """Return kernels (n, k, k) or (n, k, k, 3) side by side, with a line of one pixel between them.
+    """Return kernels (n, k, k) or (n, k, k, 3) side by side as (h, w, 4), with a transparent line of one pixel between them.
 
     Args:
         values: From -scale, dark, over 0, grey, to scale, bright.
@@ -43,14 +43,15 @@ def grid(values: NDArray[np.float32], *, scale: float, columns: int = 8) -> Pixe
     """
     rgb = values if values.ndim == 4 else np.repeat(values[..., None], 3, axis=3)
     drawn = np.full(rgb.shape, _GREY, np.uint8) if not scale else (127.5 + 127.5 * np.clip(rgb / scale, -1, 1)).round()
-    return sheet(drawn.astype(np.uint8), columns=columns, gap=1)
+    opaque = np.concatenate([drawn.astype(np.uint8), np.full((*drawn.shape[:-1], 1), 255, np.uint8)], axis=3)
+    return sheet(opaque, columns=columns, gap=1, between=0)  # white lines would shine on the dark theme
 
 
-def sheet(images: Pixels, *, columns: int, gap: int = 2) -> Pixels:
-    """Return images (n, h, w, 3) in rows of `columns`, with white lines between them."""
-    count, height, width, _ = images.shape
+def sheet(images: Pixels, *, columns: int, gap: int = 2, between: int = 255) -> Pixels:
+    """Return images (n, h, w, channels) in rows of `columns`, with lines of a value between them."""
+    count, height, width, channels = images.shape
     rows = -(-count // columns)
-    out = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    out = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), between, np.uint8)
     for place, image in enumerate(images):
         top, left = place // columns * (height + gap), place % columns * (width + gap)
         out[top : top + height, left : left + width] = image
