@@ -3,13 +3,16 @@
 import errno
 import os
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Cli
 
+from tlkit import plugin
 from tlkit.errors import DataError, RunLocked, TlkitError
 from tlkit.record import file_lock, remote_runs
 from tlkit.record.remote_runs import RemoteRuns
@@ -113,6 +116,28 @@ def test_copy_that_another_process_fetches_into_for_too_long_is_named(tmp_path: 
     monkeypatch.setattr(remote_runs, "_PATIENCE", 0.0)
     with file_lock.held(one.folder / ".lock"), pytest.raises(DataError, match="another process was still fetching runs"):
         one.fetch("toy")
+
+
+def test_command_that_reads_a_run_waits_while_another_process_sends_it(
+    machine: Callable[[str], RemoteRuns], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, call = machine("one"), plugin.call
+    write(one, result="running")
+    one.send_all("toy")
+    reading = threading.Thread(target=RemoteRuns(one.address, one.folder).fetch, args=("toy",))
+
+    def between(function: str, *args: Any) -> object:
+        found = call(function, *args)
+        if function.endswith(":send") and args[0].name == "result" and reading.ident is None:
+            reading.start()
+            reading.join(0.05)
+        return found
+
+    monkeypatch.setattr(plugin, "call", between)
+    write(one, result="finished", weights="of the best epoch")
+    one.send_all("toy")
+    reading.join()
+    assert read(one) == {"main-s0-1/result": "finished", "main-s0-1/weights": "of the best epoch"}
 
 
 def test_machine_that_lost_a_run_meanwhile_sends_nothing_of_it(machine: Callable[[str], RemoteRuns]) -> None:

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,8 @@ from tlkit.record.remote_holders import RemoteHolders
 
 _STATE = ".remote"  # in a folder: what of it was last sent or fetched; no ".*.*", which a run that continues removes as strays
 _LOCK = ".lock"  # in the folder of all copies
-_PATIENCE = 3600.0  # seconds that a process waits while another fetches: checkpoints over a slow network
+_SENDING = ".sending"  # in a run's folder: a lock, held while it is sent or fetched
+_PATIENCE = 3600.0  # seconds that a process waits while another fetches or sends: checkpoints over a slow network
 _FILES = "tlkit_shards.remote_files"
 
 
@@ -77,17 +78,7 @@ class RemoteRuns:
         Raises:
             DataError: the address does not answer, or refuses, or another process still fetches after an hour.
         """
-        from filelock import Timeout  # here, since the command line imports this at its start
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            try:  # several processes of a run may share the copy
-                stack.enter_context(file_lock.held(self.folder / _LOCK, timeout=_PATIENCE))
-            except Timeout:
-                raise DataError(
-                    f"{self.folder}: another process was still fetching runs into this after {_PATIENCE:.0f} s.",
-                    "wait for it, or stop it",
-                ) from None
+        with self._alone(self.folder, _LOCK, "fetching runs into this"):
             self._fetch_all(name)
 
     def refuse_unwritable(self, name: str) -> None:
@@ -145,10 +136,19 @@ class RemoteRuns:
         return tuple(kept_back)
 
     def _fetch(self, name: str, there: dict[str, str], *, deep: bool) -> None:
-        """Fetch the files of one folder; `deep` with those below it."""
-        folder, known = self.folder / name, self._state(name)
-        if there == {path: each[0] for path, each in known.items()}:
+        """Fetch the files of one folder, unless another process sends it just now; `deep` with those below it."""
+        if not self._changed_there(name, there):
             return
+        with self._alone(self.folder / name, _SENDING, "sending this"):
+            there = {path: version for path, version in self._listed(name).items() if deep or "/" not in path}
+            if self._changed_there(name, there):
+                self._replace(name, there, deep=deep)
+
+    def _changed_there(self, name: str, there: Mapping[str, str]) -> bool:
+        return dict(there) != {path: each[0] for path, each in self._state(name).items()}
+
+    def _replace(self, name: str, there: dict[str, str], *, deep: bool) -> None:
+        folder, known = self.folder / name, self._state(name)
         for path, version in there.items():
             here = folder / path
             if not here.is_file() or known.get(path, [""])[0] != version or known[path][1:] != _mark(here):
@@ -162,6 +162,11 @@ class RemoteRuns:
         self._keep(name, {path: [version, *_mark(folder / path)] for path, version in there.items()})
 
     def _send(self, name: str, *, deep: bool) -> None:
+        if (self.folder / name).is_dir():
+            with self._alone(self.folder / name, _SENDING, "sending or fetching this"):
+                self._send_changes(name, deep=deep)
+
+    def _send_changes(self, name: str, *, deep: bool) -> None:
         folder, known = self.folder / name, self._state(name)
         here = {path: _mark(folder / path) for path in _below(folder, deep=deep)}
         changed = sorted((path for path in here if known.get(path, [""])[1:] != here[path]), key=lambda path: here[path][1])
@@ -179,11 +184,30 @@ class RemoteRuns:
 
     def _refuse_changed(self, name: str) -> None:
         """Raise RunLocked where a run is not what it was when it was last sent or fetched."""
-        if self._listed(name) != {path: each[0] for path, each in self._state(name).items()}:
+        if self._changed_there(name, self._listed(name)):
             raise RunLocked(
                 f"{self.address}/{name}: another process has changed this since it was fetched.",
                 "run the same command again: it fetches what is there and continues from that",
             )
+
+    @contextlib.contextmanager
+    def _alone(self, folder: Path, lock: str, doing: str) -> Iterator[None]:
+        """Hold a lock in a folder within the block: several processes, those of a run and commands that read it, may share the copy.
+
+        Raises:
+            DataError: another process still holds it after an hour.
+        """
+        from filelock import Timeout  # here, since the command line imports this at its start
+
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(file_lock.held(folder / lock, timeout=_PATIENCE))
+            except Timeout:
+                raise DataError(
+                    f"{folder}: another process was still {doing} after {_PATIENCE:.0f} s.", "wait for it, or stop it"
+                ) from None
+            yield
 
     def _listed(self, name: str) -> dict[str, str]:
         found = cast(dict[str, str], plugin.call(f"{_FILES}:listed", f"{self.address}/{name}"))
