@@ -24,6 +24,27 @@ sys.path.insert(0, str(TOY))
 
 Cli = Callable[..., tuple[int, str, str]]
 
+# Files whose slow tests take more than half a minute, the longest first. `make test-slow` gives each of its processes whole files, so that what
+# a module prepares is prepared once, and begins with these: one that came last would leave the other process idle.
+LONGEST = (
+    "tests/docs/test_readme.py",
+    "tests/run/test_executors.py",
+    "tests/exports/test_export.py",
+    "tests/docs/test_pages.py",
+    "tests/run/test_faults.py",
+    "tests/recipes/test_shipped_recipes.py",
+    "tests/run/test_processes.py",
+    "tests/run/test_cuda_tasks.py",
+    "benchmarks/test_recipes.py",
+    "tests/plugins/test_emoji_scenes.py",
+    "tests/plugins/test_zoo.py",
+    "tests/run/test_damaged_files.py",
+    "tests/engine/test_cuda_networks.py",
+    "tests/benchmarks/test_bench_cuda.py",
+    "tests/exports/test_mask_export.py",
+    "tests/advice/test_advise.py",
+)
+
 TOY_RECIPE = """\
 format = 1
 name = "toy"
@@ -79,6 +100,12 @@ def pytest_collection() -> Iterator[object]:
         gc.enable()
         machine.collect_rarely()
         sys.dont_write_bytecode = written
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow tests of some files first, those of the longest files; see `LONGEST`."""
+    places = {ROOT / path: place for place, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(LONGEST)) if item.get_closest_marker("slow") else len(LONGEST))
 
 
 def asks_for_cuda(expression: str) -> bool:
