@@ -83,8 +83,7 @@ def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads, classes: in
     """Compute the cost of a frozen network."""
     flops: dict[str, int] = {}
     outputs: dict[str, tuple[int, ...]] = {}
-    task = tasks.get(resolved.head.task)
-    whole, answers = task.targets.whole, task.outputs(classes)
+    whole = tasks.get(resolved.head.task).targets.whole
     x = torch.empty(1, resolved.channels, *resolved.image_size, device="meta")
     with torch.no_grad():
         carried = network.carry(x, stop=0)
@@ -100,11 +99,7 @@ def _cost(network: Network, resolved: Resolved, aux_heads: AuxHeads, classes: in
             except Exception as error:  # whatever a third party's forward raises
                 target = resolved.head.target if name == HEAD else resolved.backbone.build
                 raise does_not_run(target, f"stage {name}", resolved.image_size, error, whole=whole) from error
-        if resolved.head.build and not whole and not resolved.head.pixels and outputs[HEAD] != (answers,):
-            raise PluginError(
-                f"{resolved.head.target}: gives {outputs[HEAD]} for an image, and is asked for {answers} outputs of {classes} classes.",
-                f"it is a fault of the plugin, which tlkit check {resolved.arm.head.kind} describes",
-            )
+        _check_answer(network, resolved, classes, outputs[HEAD])
         for name in aux_heads.usable:
             aux_head = resolved.backbone.aux_heads[name]
             x = torch.empty(1, *outputs[aux_head.after], device="meta")
@@ -130,4 +125,17 @@ def _check_width(x: Tensor, backbone: Backbone) -> None:
         raise PluginError(
             f"{backbone.build}: its pooled output of one image is {width}, declared are {backbone.features} features.",
             f"features={width[-1]}" if len(width) == 2 else "from (N, 3, H, W) to (N, features, h, w) or (N, features)",
+        )
+
+
+def _check_answer(network: Network, resolved: Resolved, classes: int, found: tuple[int, ...]) -> None:
+    """Refuse a head of a whole image's features whose answer to one image has another width than it is asked for."""
+    task, head = tasks.get(resolved.head.task), resolved.head
+    if not head.build or head.pixels or task.targets.whole:
+        return
+    asked = torch.empty(1, task.outputs(classes), device="meta")
+    if found != tuple(task.expand(asked, network.positive).shape[1:]):  # as `Network.answer_of` gives it
+        raise PluginError(
+            f"{head.target}: gives {found} for an image, and is asked for {asked.shape[1]} outputs of {classes} classes.",
+            f"it is a fault of the plugin, which tlkit check {resolved.arm.head.kind} describes",
         )
