@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tlkit.engine.images import decode
@@ -218,6 +219,12 @@ def test_a_png_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(data)
     refused(path)
+
+
+def test_a_tiff_file_of_bands_is_told_with_what_reads_it(tmp_path: Path) -> None:
+    tifffile.imwrite(path := tmp_path / "a.tif", np.zeros((8, 8, 5), np.uint16), planarconfig="contig")
+    with pytest.raises(ImageError, match=r"is a TIFF file that is damaged, or of bands .* data\.channels = k"):
+        decode.decode(path, max_pixels=100)
 
 
 def test_an_image_of_more_than_max_pixels_is_an_error_that_names_the_key(tmp_path: Path) -> None:

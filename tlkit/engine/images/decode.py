@@ -30,6 +30,8 @@ _LARGE = 89_478_485
 # Such a JPEG is decoded at no less than so many times the size that it is resized to, as Pillow's `reducing_gap` of thumbnails.
 _REDUCING_GAP = 3
 
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how they begin: TIFF 6.0, section 2; the last two are BigTIFF
+
 _RANGE = "data.options.range says which value is white: 4095 for 12 bits, 65535 for 16, or [black, white]"
 
 _one_large = threading.Lock()
@@ -106,6 +108,10 @@ def decode(
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
+        if content[:4] in _TIFF:
+            raise ImageError(
+                f"{path}: is a TIFF file that is damaged, or of bands in place of colours; k bands are read with data.channels = k."
+            ) from error
         raise ImageError(f"{path}: is not an image.") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
         raise ImageError(f"{path}: cannot be decoded: {error}.") from error
