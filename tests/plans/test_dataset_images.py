@@ -40,7 +40,7 @@ def recipe(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tlkit_toy, "arrays", ARRAYS, raising=False)
     found = registry.scan()
     mine = registry.Entry("tlkit.datasets", "arrays", "tlkit_toy:arrays", "tlkit-toy", "1.0")
-    monkeypatch.setattr(registry, "scan", lambda: registry.EntryPoints((*found.entries, mine), found.broken))
+    monkeypatch.setattr(registry, "scan", lambda: registry.EntryPoints((*found.entries, mine), found.misplaced, found.broken))
     text = toy_recipe.read_text().replace('"synthetic"', '"arrays"').replace("epochs = 2", "epochs = 1")
     options = text[text.index("[data.options]") : text.index("[lr_groups]")]
     toy_recipe.write_text(text.replace(options, ""))

@@ -25,7 +25,7 @@ def wild(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A module of a third party, with an entry point of its distribution."""
     module = types.ModuleType("wild")
     monkeypatch.setitem(sys.modules, "wild", module)
-    found = EntryPoints((Entry("tlkit.datasets", "wild", "wild:value", "wild-plugin", "3.1"),), ())
+    found = EntryPoints((Entry("tlkit.datasets", "wild", "wild:value", "wild-plugin", "3.1"),), (), ())
     monkeypatch.setattr(registry, "scan", lambda: found)
     return module
 

@@ -28,7 +28,9 @@ def recipe(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tlkit_toy, "listed", LISTED, raising=False)
     entries = registry.scan()
     mine = registry.Entry("tlkit.datasets", "listed", "tlkit_toy:listed", "tlkit-toy", "1.0")
-    monkeypatch.setattr(registry, "scan", lambda: registry.EntryPoints((*entries.entries, mine), entries.broken))
+    monkeypatch.setattr(
+        registry, "scan", lambda: registry.EntryPoints((*entries.entries, mine), entries.misplaced, entries.broken)
+    )
     folder = toy_recipe.parent / "data"
     folder.mkdir()
     for index in range(8):
