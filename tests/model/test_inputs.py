@@ -179,6 +179,8 @@ LABELS = {
     "a tensor": (torch.tensor([1, 0]), ("0", "1"), [1, 0]),
     "numbers of a table": (np.array([1, 0], dtype=object), ("0", "1"), [1, 0]),
     "yes and no": ([True, False], ("0", "1"), [1, 0]),
+    "half precision": (np.array([1, 0], np.float16), ("0", "1"), [1, 0]),
+    "a tensor of bfloat16": (torch.tensor([1, 0]).bfloat16(), ("0", "1"), [1, 0]),
 }
 
 
@@ -248,6 +250,7 @@ WRONG_CALLS = {
     "a weight that is none": (lambda m: m.fit(X, Y, class_weight={0: None}), "of class 0 is None"),
     "a weight in text": (lambda m: m.fit(X, Y, class_weight={0: "2"}), "of class 0 is '2'"),
     "weights in a row": (lambda m: m.fit(X, Y, class_weight=np.ones(4)), "dict(enumerate(weights))"),
+    "weights in a column": (lambda m: m.fit(X, Y, class_weight=Wrapped(np.ones(4))), "dict(enumerate(weights))"),
     "a stage by number": (lambda m: m.embed(X, at=3), 'there is no stage "3"'),
     "the same images twice": (
         lambda m: m.fit(np.concatenate([X, X]), np.concatenate([Y, Y]), on_overlap="error", verbose=0), "Model.fit: data: ",

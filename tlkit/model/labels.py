@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tlkit.errors import TlkitError, first_few, nearest
+from tlkit.model import pictures
 
 _MOST_UNNAMED = 100_000  # classes that nobody named or counted: more are identifiers, which no class number is
 
@@ -39,7 +40,7 @@ def labels_of(y: object, *, known: Labels, where: str) -> tuple[tuple[str, ...],
         TlkitError: they are no labels, or not of the known classes.
     """
     try:
-        values = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
+        values = pictures.in_numpy(y) if isinstance(y, torch.Tensor) else np.asarray(y)
     except ValueError as error:
         raise TlkitError(f"{where}: y is not an array of labels: {error}.") from error
     if values.ndim == 2 and values.shape[1] == 1:
@@ -78,7 +79,7 @@ def class_weights(given: object, names: Sequence[str]) -> object:
     Raises:
         TlkitError: a number is of no class.
     """
-    if isinstance(given, list | tuple | np.ndarray | torch.Tensor):
+    if isinstance(given, list | tuple) or hasattr(given, "__array__"):
         raise TlkitError(
             f"Model.fit: class_weight: is {article(given)}.", "class_weight=dict(enumerate(weights)), or 'balanced'"
         )
@@ -112,7 +113,7 @@ def _whole_numbers(values: NDArray[Any], *, where: str) -> NDArray[Any]:
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
             raise TlkitError(f"{where}: y has values that are not finite numbers.", "class numbers from 0, or class names")
-        if (values == np.rint(values)).all() and (np.abs(values) < 2**53).all():
+        if (values == np.rint(values)).all() and (np.abs(values.astype(np.float64)) < 2**53).all():
             return values.astype(np.int64)
     if values.dtype.kind not in "iub":
         raise TlkitError(f"{where}: y is of type {values.dtype}.", "class numbers from 0, or class names")

@@ -60,6 +60,11 @@ def unwrapped(given: object) -> object:
     return given
 
 
+def in_numpy(given: torch.Tensor) -> NDArray[Any]:
+    """Return a tensor as NumPy has it, which knows no bfloat16."""
+    return (given.float() if given.dtype == torch.bfloat16 else given).detach().cpu().numpy()
+
+
 def scaled(own: Convention, trained: Convention | None, found: Sequence[Picture] | Pixels) -> Convention:
     """Return the preprocessing of images of bands for prediction: of the type that the network was trained on, or else of these images.
 
@@ -93,7 +98,7 @@ def array(given: NDArray[Any] | torch.Tensor, *, where: str, bands: int | None =
     if bands is not None:
         return _of_bands(given, bands, where=where)
     if isinstance(given, torch.Tensor):
-        values = (given.float() if given.dtype == torch.bfloat16 else given).detach().cpu().numpy()
+        values = in_numpy(given)
         if values.ndim not in (3, 4) or values.shape[-3] != 3:
             last = values.ndim in (3, 4) and values.shape[-1] == 3
             hint = f"x.permute({'2, 0, 1' if values.ndim == 3 else '0, 3, 1, 2'})" if last else ""
@@ -134,7 +139,7 @@ def stacked(pictures: Iterable[Pixels]) -> NDArray[Any]:
 def _of_bands(given: NDArray[Any] | torch.Tensor, bands: int, *, where: str) -> Pixels:
     """Return an array (H, W, bands) or (N, H, W, bands), or a tensor with the bands before height and width, with the bands last."""
     tensor = isinstance(given, torch.Tensor)
-    values = np.moveaxis(given.detach().cpu().numpy(), -3, -1) if isinstance(given, torch.Tensor) and given.ndim > 2 else given
+    values = np.moveaxis(in_numpy(given), -3, -1) if isinstance(given, torch.Tensor) and given.ndim > 2 else given
     wanted = f"(N, H, W, {bands}), or as tensors (N, {bands}, H, W), of uint8, uint16 or float32; or files of bands"
     if not isinstance(values, np.ndarray) or values.ndim not in (3, 4) or values.shape[-1] != bands or 0 in values.shape[-3:]:
         kind = "a tensor" if tensor else "an array"
