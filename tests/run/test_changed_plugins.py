@@ -73,6 +73,11 @@ def test_a_plugin_that_changed_is_said_wherever_its_run_is_read(plugin: Path, to
     begun = Notes()
     tlkit.apply(toy_recipe, ["schedule.epochs=1", f"backbone.weights=run:{folder}"], observer=begun)
     assert any(words in line for line in begun.lines)
+    (plugin.parent / "mine-1.0.dist-info" / "entry_points.txt").unlink()
+    registry.scan.cache_clear()
+    code, _, text = run("predict", folder, plugin.parent / "a.png")
+    assert code == 1
+    assert f'{folder}: its backbone "mine" is not installed.\n  it was trained with the plugin of mine 1.0\n' in text
 
 
 def test_a_run_that_goes_on_with_another_plugin_is_not_exact(plugin: Path, toy_recipe: Path) -> None:

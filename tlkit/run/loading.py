@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +10,12 @@ import torch
 
 from tlkit.engine import estimators
 from tlkit.engine.images.geometry import evaluation_geometry
-from tlkit.errors import RunFolderError
+from tlkit.errors import PluginError, RunFolderError
 from tlkit.network import building, shapes, weights
 from tlkit.plans import network_plugins
 from tlkit.plugin import Backbone, Head, provenance, registry
 from tlkit.recipe import naming, parsing
+from tlkit.recipe.recipe import Arm
 from tlkit.record import run_choice, run_files, run_folder
 from tlkit.run import torch_settings
 from tlkit.run.prediction import Predictor
@@ -42,6 +43,7 @@ def load(run: Path, *, arm: str | None, device: torch.device, note: Callable[[st
     known = run_folder.resolved(folder)
     recipe = parsing.read(folder / run_folder.RECIPE)
     (table,) = recipe.arms.values()
+    _refuse_missing_plugins(folder, table, known.get("plugins"))
     with naming.named(str(folder / run_folder.RECIPE)):
         built = network_plugins.network_of(table)
     for line in changed_plugins(folder):
@@ -78,6 +80,18 @@ def changed_plugins(folder: Path) -> list[str]:
     }
     changed = provenance.changes(run_folder.resolved(folder).get("plugins"), now)
     return [f"{folder}: {line}; its weights may mean something else now" for line in changed]
+
+
+def _refuse_missing_plugins(folder: Path, table: Arm, known: object) -> None:
+    """Refuse a run whose plugins nobody offers here, by the distributions that it was trained with, where it kept them."""
+    for part, kind, name in (("backbone", Backbone, table.backbone.name), ("head", Head, table.head.kind)):
+        before = known.get(part) if isinstance(known, Mapping) else None
+        if isinstance(before, Mapping) and not registry.offers(kind, name):
+            raise PluginError(
+                f'{folder}: its {part} "{name}" is not installed.',
+                f"it was trained with the plugin of {before.get('distribution')} {before.get('version')}",
+                "tlkit list shows what is installed",
+            )
 
 
 def _size(value: object) -> Size:
