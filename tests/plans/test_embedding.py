@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Cli
+from torch import nn
 from toy_training import training
 
 from tlkit.errors import RecipeError, WeightsError
@@ -23,6 +24,17 @@ def built(
     return made.eval(), backbone
 
 
+@pytest.fixture(scope="module")
+def alexnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    """Torchvision's network with random weights, and their file, 244 MB."""
+    from torchvision.models import alexnet
+
+    network = alexnet(weights=None).eval()
+    file = tmp_path_factory.mktemp("alexnet") / "alexnet.pth"
+    torch.save(network.state_dict(), file)
+    return network, file
+
+
 @pytest.mark.parametrize(
     ("stage", "pooled", "features"),
     [
@@ -35,14 +47,13 @@ def built(
         (None, False, 4096),
     ],
 )
-def test_alexnets_embeddings_are_torchvisions(tmp_path: Path, stage: str | None, pooled: bool, features: int) -> None:
-    from torchvision.models import alexnet
-
-    theirs = alexnet(weights=None).eval()
-    torch.save(theirs.state_dict(), tmp_path / "alexnet.pth")
+def test_alexnets_embeddings_are_torchvisions(
+    alexnet: tuple[nn.Module, Path], stage: str | None, pooled: bool, features: int
+) -> None:
+    theirs, file = alexnet
     mine, backbone = built("alexnet", stage, pooled=pooled)
     assert mine.head.weight.shape == (5, features)
-    weights.load_(mine, tmp_path / "alexnet.pth", backbone=backbone, name="alexnet")
+    weights.load_(mine, file, backbone=backbone, name="alexnet")
     last = {"conv3": 8, "conv5": 13}.get(stage or "", 13)
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -68,10 +79,8 @@ def test_what_lies_behind_is_neither_loaded_nor_owned(tmp_path: Path) -> None:
     assert not backbone.aux_heads, "the auxiliary classifier reads a stage behind it"
 
 
-def test_a_file_that_lacks_a_needed_tensor_is_still_refused(tmp_path: Path) -> None:
-    from torchvision.models import alexnet
-
-    tensors = alexnet(weights=None).state_dict()
+def test_a_file_that_lacks_a_needed_tensor_is_still_refused(alexnet: tuple[nn.Module, Path], tmp_path: Path) -> None:
+    tensors = {name: each for name, each in alexnet[0].state_dict().items() if name.startswith("features.")}
     del tensors["features.3.weight"]
     torch.save(tensors, tmp_path / "alexnet.pth")
     mine, backbone = built("alexnet", "conv3")
