@@ -145,6 +145,22 @@ def test_settings_of_a_gpu_are_put_back_after_an_error() -> None:
     assert before == (False, False, 0, True, "convolutions tf32, products ieee"), "as torch has them"
 
 
+def test_settings_stay_until_the_last_thread_is_done() -> None:
+    def state() -> tuple[object, ...]:
+        return *_gpu_settings(), torch.get_default_dtype(), list(warnings.filters)
+
+    with _default_dtype(torch.float64):
+        before = state()
+        first, second = torch_settings.applied(CUDA), torch_settings.applied(CUDA)
+        first.__enter__()
+        within = state()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert state() == within != before
+        second.__exit__(None, None, None)
+        assert state() == before
+
+
 def test_training_reads_no_memory_that_it_did_not_write(toy_recipe: Path) -> None:
     """Torch fills new tensors with NaN where deterministic algorithms are asked for and `fill_uninitialized_memory` is on."""
     (plan,) = tlkit.plan(toy_recipe, ["schedule.epochs=1", "data.options.train=48"]).values()

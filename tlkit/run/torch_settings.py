@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -31,12 +32,8 @@ def applied(device: torch.device) -> Iterator[None]:
     try:
         if wanted != threads:
             torch.set_num_threads(wanted)
-        with usual():
-            if device.type == "cuda":
-                with tf32.forbidden(), _same_bits():
-                    yield
-            else:
-                yield
+        with usual(), _EXACT() if device.type == "cuda" else nullcontext():
+            yield
     finally:
         if wanted != threads:
             torch.set_num_threads(threads)
@@ -48,11 +45,7 @@ def usual() -> Iterator[None]:
 
     Tensors are float32 and on the CPU where nothing else is said, gradients are kept, and nothing is cast by itself.
     """
-    with ExitStack() as stack:
-        dtype = torch.get_default_dtype()
-        if dtype != torch.float32:
-            torch.set_default_dtype(torch.float32)
-            stack.callback(torch.set_default_dtype, dtype)
+    with _FLOATS(), ExitStack() as stack:  # what follows are modes of this thread
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         if torch.is_inference_mode_enabled():
@@ -63,6 +56,43 @@ def usual() -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+class _OfProcess:
+    """Settings of the whole process: the first thread that needs them sets them, and the last one puts them back.
+
+    Args:
+        settings: Sets them as long as its context lasts.
+    """
+
+    def __init__(self, settings: Callable[[], AbstractContextManager[None]]) -> None:
+        self._settings, self._lock = settings, threading.Lock()
+        self._users, self._stack = 0, ExitStack()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Have them within the block."""
+        with self._lock:
+            if not self._users:
+                self._stack.enter_context(self._settings())
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._stack.close()
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager
@@ -88,6 +118,15 @@ def _same_bits() -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark = flags
         torch.set_deterministic_debug_mode(mode)
         deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]  # likewise
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    with tf32.forbidden(), _same_bits():
+        yield
+
+
+_FLOATS, _EXACT = _OfProcess(_float32), _OfProcess(_exact)
 
 
 def applied_between(items: Iterator[Item], device: torch.device) -> Iterator[Item]:
