@@ -402,3 +402,21 @@ def test_splits_of_folders_whose_names_do_not_say_it(tmp_path: Path, run: Cli) -
         code, _, error = run("init", "images", "--force", "--splits", wrong)
         assert code == 1
         assert said in error
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"a-000.tar": b""}, 'holds tar files, as WebDataset\'s shards are.\n  .* "shards", options = '),
+        ({"ant/1.mp4": b"", "bee/1.mp4": b""}, 'holds videos in its folders.\n  .* "clips"'),
+        ({"im/1.png": b"x", "labels.csv": b"path;label\nim/1.png;ant\n"}, 'a table, labels.csv, .*\n  .* file = "labels.csv"'),
+        ({"im/1.png": b"x", "prices.csv": b"path;label\nnowhere.png;ant\n"}, "^(?!.*table)"),
+    ],
+)
+def test_init_of_shards_videos_and_tables_says_what_reads_them(tmp_path: Path, files: dict[str, bytes], words: str) -> None:
+    for name, content in files.items():
+        (path := tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=words) as caught:
+        init_recipe.write(tmp_path / "x", tmp_path / "r.toml", force=False)
+    assert ("as a folder of classes: " in str(caught.value)) == ("prices.csv" not in files)

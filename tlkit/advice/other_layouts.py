@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from tlkit.advice import other_files
 from tlkit.errors import DataError
 from tlkit.plugin import image_kinds
 
@@ -32,12 +34,19 @@ def refuse(folder: Path, *, classes: DataError | None = None) -> None:
     """
     whole = folder.resolve()
     above = [each for each in list(whole.parents)[:2] if whole.relative_to(each).parts[0].lower() in _KINDS]
-    for place in (folder, *(above if not _has_classes(folder) else ())):
-        problem = _problem(place)
+    for problem in _problems(folder, above if not _has_classes(folder) else [], broken=classes is not None):
         if problem is not None:
             raise DataError(
                 problem.problem, *problem.hints, f"as a folder of classes: {classes.problem}" if classes is not None else ""
             ) from classes
+
+
+def _problems(folder: Path, above: Iterable[Path], *, broken: bool) -> Iterator[DataError | None]:
+    """Yield what is said of a folder and of those above it, and of other files in one that is broken as a folder of classes."""
+    yield from (_problem(place) for place in (folder, *above))
+    with_pictures = sum(bool(_names(folder / name, image_kinds.SUFFIXES)) for name in _folders(folder))
+    if broken and with_pictures < 2:  # else it is meant as one of classes
+        yield other_files.problem(folder)
 
 
 def _has_classes(folder: Path) -> bool:
