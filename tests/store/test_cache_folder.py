@@ -94,6 +94,11 @@ def test_error_of_the_system_is_said_in_its_words_and_any_other_in_its_own(folde
         (NotImplementedError("no such lock"), "no such lock"),
     ):
         assert str(cache.unwritable(error)) == f"store: {files.shown(folder)}: cannot be written: {why}.\n  {hint}"
+    for error in (
+        PermissionError(13, "Permission denied"),
+        OSError(30, "Read-only file system"),
+    ):  # where clearing does not help
+        assert cache.unwritable(error).hints == ("name another folder with TLKIT_CACHE, or make this one writable",)
 
 
 def test_rows_that_are_being_written_stay(folder: Path) -> None:

@@ -7,6 +7,7 @@ Rows lie as <cache>/<kind>/<entry digest>/<segment>.rows with an .index beside e
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -186,7 +187,8 @@ def remove_abandoned() -> None:
 def unwritable(error: Exception) -> StoreError:
     """Return the error for a failed write."""
     why = (error.strerror if isinstance(error, OSError) else None) or error
-    hint = "name another folder with TLKIT_CACHE, or make room with `tlkit cache clear`"
+    refused = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    hint = f"name another folder with TLKIT_CACHE, or {'make this one writable' if refused else 'make room with `tlkit cache clear`'}"
     return StoreError(f"store: {files.shown(files.cache_folder())}: cannot be written: {why}.", hint)
 
 
