@@ -63,16 +63,23 @@ def _found(
     on: str, settings: Sequence[str], table: DataTable, wanted: Targets, places: Places, note: Callable[[str], None]
 ) -> tuple[Source, DataFiles]:  # fmt: skip
     """Return the data set that is evaluated and its files; of several that may read a folder, the first that does."""
-    first: TlkitError | None = None
-    for name in _readers(on, table, wanted):
+    first, readers = None, _readers(on, table, wanted)
+
+    def tell(name: str) -> None:
         if name not in (on, _CLASSES):
             another = option("on", "NAME")
             note(f"evaluate: {on}: read as {name}, the data set of the run's recipe; {another} says another")
+
+    for name in readers:
         try:
             source = _source(name, on, settings, table)
-            return source, data_files.find_data(source.name, source.dataset, source.options, places, fetch=True)
+            found = data_files.find_data(source.name, source.dataset, source.options, places, fetch=True)
         except TlkitError as error:
             first = first or error
+        else:
+            tell(name)
+            return source, found
+    tell(readers[0])
     assert first is not None
     raise first
 
@@ -114,10 +121,14 @@ def _takes_path(name: str) -> bool:
 
 
 def _source(name: str, on: str, settings: Sequence[str], table: DataTable) -> Source:
-    """Return a data set that is evaluated, with its options; the run's own has those of the recipe where it reads a folder."""
+    """Return a data set that is evaluated, with its options.
+
+    Where the run's own reads a folder, it has those of the recipe. Those of sub-folders per class say where the splits of the recipe's folder are.
+    """
     options: dict[str, Any] = {}
     if name != on:
-        options = {**(dict(table.options) if name == table.name else {}), "path": str(Path(on).resolve())}
+        own = dict(table.options) if name == table.name != _CLASSES else {}
+        options = {**own, "path": str(Path(on).resolve())}
     for given in map(parse_setting, settings):
         if given.path[:2] != _OPTIONS or len(given.path) != len(_OPTIONS) + 1:
             raise TlkitError(

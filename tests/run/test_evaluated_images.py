@@ -1,0 +1,46 @@
+"""Which data set reads a folder that a run is evaluated on, and with which options."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlkit import tasks
+from tlkit.errors import TlkitError
+from tlkit.recipe.tables import DataTable
+from tlkit.run import evaluated_images
+from tlkit.sources.places import Places
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name in ("ants", "bees"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name / "1.png")
+    return tmp_path
+
+
+def found(folder: Path, table: DataTable, *settings: str) -> tuple[str, list[str]]:
+    notes: list[str] = []
+    wanted = tasks.get("single_label").targets
+    try:
+        source, _ = evaluated_images._found(str(folder), settings, table, wanted, Places(recipe=folder), notes.append)
+    except TlkitError as error:
+        return str(error), notes
+    return source.name, notes
+
+
+def test_sub_folders_per_class_are_read_without_the_splits_of_the_run_s_folder(photos: Path) -> None:
+    table = DataTable(name="folder", options={"path": "elsewhere", "splits": {"first": "train", "second": "test"}})
+    assert found(photos, table) == ("folder", [])
+
+
+def test_a_note_names_the_data_set_whose_error_is_told(photos: Path) -> None:
+    table = DataTable(name="csv", options={"path": "elsewhere"})
+    assert found(photos, table) == ("folder", [])
+    said, notes = found(photos, table, "data.options.splitz=1")
+    assert ('did you mean "splits"?' in said, notes) == (True, [])
+    (photos / "clips").mkdir()
+    said, notes = found(photos / "clips", table)
+    assert ("labels.csv" in said, ["read as csv" in each for each in notes]) == (True, [True])
