@@ -453,7 +453,7 @@ class Model:
         check_views(views, where="Model.predict: views")
         self._fitted("Model.predict")
         found = pictures.read(x, where="Model.predict", bands=self._setup.bands)
-        memory = failures.memory_for("Model.predict", batch_size, self._setup.device)
+        memory = failures.memory_for("Model.predict", min(batch_size, len(found)), self._setup.device)
         with progress.bar(verbose, where="Model.predict") as told, torch_settings.applied(self._setup.device), memory:
             rows = self._predictor(found, batch_size).predict(found, views=views, progress=told)
         return Predictions(rows, self.class_names, several=self._setup.several())
@@ -470,7 +470,8 @@ class Model:
             (3, 32)
         """
         found = pictures.read(x, where="Model.embed", bands=self._setup.bands)
-        with torch_settings.applied(self._setup.device), failures.memory_for("Model.embed", 32, self._setup.device):
+        memory = failures.memory_for("Model.embed", min(32, len(found)), self._setup.device)
+        with torch_settings.applied(self._setup.device), memory:
             return self._predictor(found).embed(found, at=at, pooled=pooled)
 
     def summary(self) -> None:
