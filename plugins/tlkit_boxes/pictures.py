@@ -6,6 +6,7 @@ say so; a box is only clipped where it leaves its picture by less than a pixel, 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -242,13 +243,15 @@ def _outside(box: Box, *, relative: bool) -> str:
 
 def _refuse_parts(parts: Parts) -> None:
     """Refuse boxes of which none is larger than a pixel: they are parts of the picture, where pixels are expected."""
-    boxes = [(each, box) for each in parts["train"] if not each.relative for box in each.boxes]
-    if boxes and all(0 <= side <= 1 for _, box in boxes for side in box.sides):
-        picture, box = boxes[0]
-        raise DataError(
-            f"{picture.listed}: {box.where} of {picture.path.name}: no box is larger than a pixel, nor is any other.",
-            "boxes are in pixels here; these look like parts of the picture's width and height: multiply by them",
-        )
+    boxes = ((each, box) for each in parts["train"] if not each.relative for box in each.boxes)
+    first = next(boxes, None)
+    if first is None or any(not 0 <= side <= 1 for _, box in itertools.chain([first], boxes) for side in box.sides):
+        return
+    picture, box = first
+    raise DataError(
+        f"{picture.listed}: {box.where} of {picture.path.name}: is no larger than a pixel, and neither is any other box.",
+        "boxes are in pixels here; these look like parts of the picture's width and height: multiply by them",
+    )
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:

@@ -125,7 +125,7 @@ def test_coco_of_doubled_numbers_or_of_parts_of_the_picture_is_never_learned_in_
     for changes, words in (
         ({"categories": [{"id": 7, "name": "dog"}, {"id": 7, "name": "cat"}]}, "two categories have the id 7: dog, cat"),
         ({"categories": []}, "has no categories"),
-        ({"annotations": small}, "annotation 1 of a.png: no box is larger than a pixel"),
+        ({"annotations": small}, "annotation 1 of a.png: is no larger than a pixel, and neither is any other box"),
     ):
         (tmp_path / COCO[0]).write_text(json.dumps(held | changes))
         with pytest.raises(DataError, match=words):
