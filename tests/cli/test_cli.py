@@ -190,6 +190,8 @@ BAD_COMMANDS = {
     "a device that is not": (["apply", "toy.toml", "--device", "tpu"], "--device tpu"),
     "a GPU that is not": (["apply", "toy.toml", "--device", "cuda:77"], "--device cuda:77"),
     "a plugin that is not": (["show", "toi"], 'did you mean "toy"?'),
+    "a recipe without a folder": (["init", "images", "-o", "nowhere/r.toml"], "--output nowhere/r.toml: there is no folder nowhere."),
+    "a table without a folder": (["predict", "runs/toy", "a.jpg", "--csv", "nowhere/t.csv"], "--csv nowhere/t.csv: there is no folder nowhere."),
     "a recipe in a plugin's place": (["show", "quickstart"], "tlkit init --from quickstart writes the one that comes with tlkit"),
     "a plugin in capitals": (["show", "TOY"], 'did you mean "toy"?'),
     "a check of nothing": (["check", "toi"], "toi"),

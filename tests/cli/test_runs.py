@@ -160,13 +160,15 @@ def test_a_run_without_weights_has_the_other_differences(tmp_path: Path) -> None
     assert not found.weights
 
 
-def test_a_key_that_a_run_lacks_is_shown_and_dotted_keys_are_quoted(tmp_path: Path) -> None:
+def test_a_key_that_a_run_lacks_is_shown_and_dotted_keys_are_quoted(run: Cli, tmp_path: Path) -> None:
     put(tmp_path, "a", {}, freeze={"features.1": True})
     put(tmp_path, "b", {}, freeze={"features": True})
     assert [dict(run.differs) for run in run_list.below(tmp_path)] == [
         {'freeze."features.1"': True, "freeze.features": None},
         {'freeze."features.1"': None, "freeze.features": True},
     ]
+    text = run("runs", tmp_path)[1]
+    assert 'freeze."features.1" = true, freeze.features = not there' in " ".join(text.split())
 
 
 def test_a_damaged_run_is_listed_with_its_error(run: Cli, tmp_path: Path) -> None:

@@ -147,8 +147,8 @@ STAYS = "number of epochs for which the part stays frozen"
         ("freeze", "stem", {}, [".epochs: is missing.", STAYS]),
         ("freeze", "stem", {"0": {"1": True}, "epochs": 1},
          [".0: there is no such key.", "keys: epochs", 'a module path is one quoted key: freeze."stem.0"']),
-        ("freeze", "stem", 1, [": is 1.", "true, false, or { epochs = N }"]),
-        ("freeze", "stem", "yes", [': is "yes".', "true, false, or { epochs = N }"]),
+        ("freeze", "stem", 1, [": is 1.", "true, false, or { epochs = N }; of the backbone also { gradual = N }"]),
+        ("freeze", "stem", "yes", [': is "yes".', "true, false, or { epochs = N }; of the backbone also { gradual = N }"]),
     ],
 )  # fmt: skip
 def test_wrong_value_is_a_message(table: str, part: str, value: object, lines: list[str]) -> None:

@@ -70,8 +70,11 @@ def load(path: Path, text: str, *settings: str) -> list[str]:
         ("[also.'a/b']\nname = 'x'", ['also."a/b": is "a/b".', "letters, digits"]),
         ("[also.ink]\nname = 'x'\npath = 'ink'", ["also.ink.path: there is no such key", 'options = { path = "images" }']),
         ("freeze = true", ["freeze: is true, but should be a table", "{ epochs = N }"]),
-        ("[freeze]\nstem = 'yes'", ['freeze.stem: is "yes"', "true, false, or { epochs = N }"]),
-        ("[freeze]\nstem = 1", ["freeze.stem: is 1.", "true, false, or { epochs = N }"]),
+        (
+            "[freeze]\nstem = 'yes'",
+            ['freeze.stem: is "yes"', "true, false, or { epochs = N }; of the backbone also { gradual = N }"],
+        ),
+        ("[freeze]\nstem = 1", ["freeze.stem: is 1.", "true, false, or { epochs = N }; of the backbone also { gradual = N }"]),
         ("[freeze]\nstem = { epochs = 0 }", ["freeze.stem.epochs: is 0, but should be greater than or equal to 1"]),
         ("[freeze]\nstem = { epoch = 1 }", ["freeze.stem.epoch: there is no such key", 'did you mean "epochs"?']),
         ("[freeze]\nblock1.0 = true", ["freeze.block1.0: there is no such key", 'one quoted key: freeze."block1.0"']),

@@ -404,6 +404,9 @@ def test_patterns_and_a_list_on_standard_input_name_images(
     assert named == [str(each) for each in (images[3], *sorted(images[:3]), images[4])]
     code, _, text = run("predict", folder, new / "*.gif")
     assert (code, f"{new}/*.gif: there is no such file" in text) == (1, True)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    code, _, text = run("predict", folder, "-")
+    assert (code, "standard input names no image." in text) == (1, True)
 
 
 def test_csv_has_a_row_for_every_image_and_no_formula(finished: Path, images: list[Path], run: Cli, tmp_path: Path) -> None:

@@ -47,12 +47,12 @@ def history(
     from tlkit.reports import trend
 
     machines = benches.machines(baselines)
+    if not machines:
+        raise TlkitError(f"{baselines}: holds no history.", "make bench-track writes one; --baselines names another folder")
     if machine is not None and machine not in machines:
         raise TlkitError(
             f"{baselines / machine}: holds no history.", f"machines: {', '.join(machines)}", nearest(machine, machines)
         )
-    if not machines:
-        raise TlkitError(f"{baselines}: holds no history.", "make bench-track writes one; --baselines names another folder")
     shown = {name: benches.history(baselines / name) for name in machines if machine in (None, name)}
     if as_json:
         lists = {name: [record.model_dump(mode="json") for record in records] for name, records in shown.items()}

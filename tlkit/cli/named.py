@@ -59,6 +59,8 @@ def image_files(given: Sequence[Path], *, bands: bool, where: str) -> list[Path]
     for path in given:
         if path == _STANDARD_INPUT:
             lines = [Path(os.fsdecode(line)) for line in sys.stdin.buffer.read().splitlines() if line.strip()]
+            if not lines:
+                raise DataError(f"{where}: standard input names no image.", "one image a line, as find and ls print them")
             paths += image_files([line for line in lines if line != _STANDARD_INPUT], bands=bands, where=where)
         elif path.is_dir():
             paths += folders.below(path, where=where, notify=console.say, bands=bands)

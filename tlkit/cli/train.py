@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tlkit import files
 from tlkit.cli import console
 from tlkit.cli.options import (
     AddressOption,
@@ -26,7 +27,7 @@ from tlkit.cli.options import (
 
 
 def init(
-    folder: Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Images in one sub-folder per class.")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Images in one sub-folder per class.")] = None,
     source: Annotated[
         str | None, typer.Option("--from", metavar="NAME", help="Write a recipe that comes with tlkit instead.")
     ] = None,
@@ -59,6 +60,8 @@ def init(
         raise typer.BadParameter(
             "--similar and --dissimilar exclude each other; give one, or neither for a recipe that compares"
         )
+    if output is not None:
+        files.refuse_file(output, "output")
     if source is not None:
         path = shipped_recipes.write(source, output, force=force)
     else:

@@ -131,7 +131,7 @@ def _freeze_value(value: object) -> bool | Until | Gradual:
         return Until.model_validate(value)
     if isinstance(value, bool):
         return value
-    raise problem(f"is {shown(value)}.", "true, false, or { epochs = N }")
+    raise problem(f"is {shown(value)}.", "true, false, or { epochs = N }; of the backbone also { gradual = N }")
 
 
 def _rate_value(value: object) -> float | Auto | Rate | RateRange:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -88,12 +89,12 @@ def change(stage: StageChange) -> str:
 
 
 def value(given: object) -> str:
-    """Return a key's value as text, a digest shortened."""
+    """Return a key's value as a recipe writes it, a text without quotes and a digest shortened."""
     if given is None:
         return "not there"
     if isinstance(given, float):
         return f"{given:.6g}"
-    text = str(given)
+    text = given if isinstance(given, str) else json.dumps(given, default=str, ensure_ascii=False)
     return text[:8] if len(text) == _DIGEST and set(text) <= set("0123456789abcdef") else text
 
 

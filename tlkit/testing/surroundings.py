@@ -26,7 +26,8 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
     """
     options = parsing.options(dataset.options, {}, place="data.options")
     found = data_files.find_data(name, dataset, options, Places(data=data, offline=True), fetch=False)
-    yield f"is found: {len(found.files)} files" + (f" in {found.root}" if found.files else ", made from its options")
+    count = f"{len(found.files):,} file{'' if len(found.files) == 1 else 's'}"
+    yield f"is found: {f'{count} in {found.root}' if found.files else 'made from its options'}"
     images = datasets.read_data(dataset, found, options)
     if dataset.classes is not None and dataset.classes != len(images.classes):
         raise PluginError(f"{dataset.read}: gives {len(images.classes)} classes, declared are {dataset.classes}.")
