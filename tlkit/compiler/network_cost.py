@@ -134,7 +134,7 @@ def _check_answer(network: Network, resolved: Resolved, classes: int, found: tup
     if not head.build or head.pixels or task.targets.whole:
         return
     asked = torch.empty(1, task.outputs(classes), device="meta")
-    if found != tuple(task.expand(asked, network.positive).shape[1:]):  # as `Network.answer_of` gives it
+    if found[:1] != tuple(task.expand(asked, network.positive).shape[1:]):  # as `answer_of` gives it, without places
         raise PluginError(
             f"{head.target}: gives {found} for an image, and is asked for {asked.shape[1]} outputs of {classes} classes.",
             f"it is a fault of the plugin, which tlkit check {resolved.arm.head.kind} describes",
