@@ -466,7 +466,9 @@ def test_a_precision_without_a_deterministic_kernel_is_a_failed_run_that_says_wh
     assert 'precision = "float32"' in str(failure)
 
 
-def test_a_folder_that_cannot_hold_runs_is_refused_before_anything_is_done(toy_recipe: Path, run: Cli) -> None:
+def test_a_folder_that_cannot_hold_runs_is_refused_before_anything_is_done(
+    toy_recipe: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (toy_recipe.parent / "a_file").write_text("")
     file, below = toy_recipe.parent / "a_file", toy_recipe.parent / "a_file" / "runs"
     for command in ("apply", "plan", "rates", "inspect", "advise"):
@@ -477,6 +479,9 @@ def test_a_folder_that_cannot_hold_runs_is_refused_before_anything_is_done(toy_r
     with pytest.raises(TlkitError, match=f"cannot be written: {file} is a file, not a folder"):
         api.apply(toy_recipe, runs=below)
     assert api.plan(toy_recipe, runs=below), "writes nothing there"
+    monkeypatch.chdir(toy_recipe.parent)
+    (toy_recipe.parent / "runs").write_text("")
+    assert run("report", file)[2].startswith(f"{file}: "), "of a run's folder no other is needed"
 
 
 def test_folder_whose_name_is_not_utf8_is_refused_with_a_message(toy_recipe: Path, tmp_path: Path, run: Cli) -> None:

@@ -12,6 +12,7 @@ from tlkit.cli import console
 from tlkit.errors import TlkitError, nearest
 
 Name = TypeVar("Name", bound=str)
+_RUNS = Path("runs")  # by default
 _ADDRESS = re.compile("([a-z0-9]{2,}):/+")  # as pathlib leaves it: of two slashes one
 
 
@@ -48,7 +49,7 @@ def _no_address(path: Path) -> Path:
     """Refuse an address of run folders, of which pathlib makes a path, and a file."""
     if _ADDRESS.match(path.as_posix()):
         raise typer.BadParameter(f"{path} is an address, which apply alone takes. Name its copy: apply prints where that is.")
-    return Path(folder_of_runs(str(path)))
+    return path if path == _RUNS else Path(folder_of_runs(str(path)))  # nobody named that one, and it may not be needed
 
 
 def copy_of(run: Path) -> Path:
