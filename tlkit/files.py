@@ -226,6 +226,25 @@ def refuse_file(path: Path, name: str) -> None:
     raise TlkitError(f"{option(name, str(path))}: {wrong}.", "the name of a file that is written")
 
 
+def replace_named(path: Path, content: bytes | str, name: str) -> None:
+    """Write a file that a person named, as `replace` does.
+
+    Args:
+        path: The file.
+        content: Of the file.
+        name: Of the option that names it.
+
+    Raises:
+        TlkitError: it cannot be written.
+    """
+    try:
+        replace(path, content)
+    except OSError as error:
+        raise TlkitError(
+            f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option(name, 'FILE')}"
+        ) from error
+
+
 def unwritable(folder: Path, error: OSError) -> RunFailed:
     """Return the error for a failed write, of a folder or of a file in it that something else stands in the way of."""
     if isinstance(error, IsADirectoryError | NotADirectoryError) and error.filename:

@@ -70,10 +70,7 @@ def write(
     if {name.lower() for name in seen.images.classes} == _MASKS:
         other_layouts.refuse(folder)
     text = recipe_text(folder, seen, path, likeness)
-    try:
-        files.replace(path, text)
-    except OSError as error:
-        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.", "another file: --output FILE") from error
+    files.replace_named(path, text, "output")
     for line in seen.warnings:
         notify(line)
     return path

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tlkit import files
 from tlkit.cli import named, predict_boxes, predict_classes, predict_masks, predict_video
 from tlkit.cli.options import (
     ArmOption,
@@ -114,8 +113,6 @@ def _check_options(
         raise typer.BadParameter(f"--coverage: is {coverage:g}; above 0 and below 1, 0.95 for instance")
     if csv is not None and as_json:
         raise typer.BadParameter("give one of --csv FILE and --json")
-    if csv is not None:
-        files.refuse_file(csv, "csv")
     if views != 1 and (calibrated or coverage is not None):
         raise typer.BadParameter("--calibrated and --coverage are fitted to predictions of one view; leave out --views")
     check(views, where="predict: --views")

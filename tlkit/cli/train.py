@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from tlkit import files
 from tlkit.cli import console
 from tlkit.cli.options import (
     AddressOption,
@@ -60,8 +59,6 @@ def init(
         raise typer.BadParameter(
             "--similar and --dissimilar exclude each other; give one, or neither for a recipe that compares"
         )
-    if output is not None:
-        files.refuse_file(output, "output")
     if source is not None:
         path = shipped_recipes.write(source, output, force=force)
     else:

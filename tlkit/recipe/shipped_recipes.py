@@ -53,7 +53,7 @@ def write(name: str, output: Path | None, *, force: bool) -> Path:
         raise TlkitError(f"{path}: is there already.", "--force replaces it, --output names another file")
     lines = (folder() / f"{name}.toml").read_text(encoding="utf-8").splitlines(keepends=True)
     text = "".join(line for line in lines if not line.startswith(_SCHEMA)).replace(f"recipes/{name}.toml", str(path))
-    files.replace(path, text)
+    files.replace_named(path, text, "output")
     return path
 
 
