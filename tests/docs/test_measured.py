@@ -103,8 +103,8 @@ def test_kernels_are_drawn_with_their_difference() -> None:
     panels = charts.kernels([given]).axes
     assert [axes.get_title().partition(",")[0] for axes in panels] == ["before", "after", "difference"]
     first, _, difference = (np.asarray(axes.get_images()[0].get_array()) for axes in panels)
-    assert tuple(first[0, 0]) == (128, 128, 128), "0 is grey"
-    assert tuple(difference[0, 4]) == (255, 128, 128), "the second kernel begins after a line; red grew"
+    assert tuple(first[0, 0]) == (128, 128, 128, 255), "0 is grey"
+    assert tuple(difference[0, 4]) == (255, 128, 128, 255), "the second kernel begins after a line; red grew"
 
 
 def write_run(
