@@ -1,6 +1,8 @@
 """A model that several threads use, as a server does: one after the other, and its weights stay as they are."""
 
 import copy
+import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ import torch
 from toy_model import compiled, labels, pixels
 
 import tlkit
+from tlkit.model.turns import Turn
 
 X, Y = pixels(), labels()
 CALLS: dict[str, Callable[[tlkit.Model], object]] = {
@@ -51,3 +54,28 @@ def test_a_callback_uses_the_model_that_is_trained_and_a_deep_copy_waits_for_nob
 
     model.fit(X, Y, epochs=1, batch_size=8, callbacks=[Watch()], verbose=0)
     assert np.array_equal(*seen)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it has several threads: since Python 3.12
+def test_a_forked_process_waits_for_no_thread_that_has_its_turn() -> None:
+    turn, has, done = Turn(), threading.Event(), threading.Event()
+
+    def use() -> None:
+        with turn:
+            has.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    has.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(2)  # ends it, should it wait
+        with turn, turn:
+            os._exit(0)
+    try:
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        done.set()
+        thread.join()

@@ -21,9 +21,9 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(folder: Path, table: DataTable, *settings: str) -> tuple[str, list[str]]:
+def found(folder: Path, table: DataTable, *settings: str, task: str = "single_label") -> tuple[str, list[str]]:
     notes: list[str] = []
-    wanted = tasks.get("single_label").targets
+    wanted = tasks.get(task).targets
     try:
         source, _ = evaluated_images._found(str(folder), settings, table, wanted, Places(recipe=folder), notes.append)
     except TlkitError as error:
@@ -44,3 +44,14 @@ def test_a_note_names_the_data_set_whose_error_is_told(photos: Path) -> None:
     (photos / "clips").mkdir()
     said, notes = found(photos / "clips", table)
     assert ("labels.csv" in said, ["read as csv" in each for each in notes]) == (True, [True])
+
+
+def test_a_table_outside_of_a_folder_is_not_of_its_images(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    file, place = tmp_path_factory.mktemp("lists") / "train.csv", photos / "ants"
+    file.write_text("path,label\n1.png,ants\n")
+    options = {"path": "elsewhere", "file": str(file), "separator": "/"}
+    said, _ = found(place, DataTable(name="csv", options=options), task="multi_label")
+    assert f"data.options.file of the run's recipe, {file}, is of the images that it was trained on." in said
+    again = f"data.options.file={file}"
+    assert found(place, DataTable(name="csv", options=options), again, task="multi_label")[0] == "csv"
+    assert found(place, DataTable(name="csv", options=options | {"path": str(place)}), task="multi_label")[0] == "csv"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,20 +126,37 @@ def _source(name: str, on: str, settings: Sequence[str], table: DataTable) -> So
 
     Where the run's own reads a folder, it has those of the recipe. Those of sub-folders per class say where the splits of the recipe's folder are.
     """
-    options: dict[str, Any] = {}
-    if name != on:
-        own = dict(table.options) if name == table.name != _CLASSES else {}
-        options = {**own, "path": str(Path(on).resolve())}
-    for given in map(parse_setting, settings):
-        if given.path[:2] != _OPTIONS or len(given.path) != len(_OPTIONS) + 1:
+    given: dict[str, Any] = {}
+    for each in map(parse_setting, settings):
+        if each.path[:2] != _OPTIONS or len(each.path) != len(_OPTIONS) + 1:
             raise TlkitError(
-                f"{in_setting(dotted(*given.path))}: is no option of the data set.", setting("data.options.KEY=VALUE")
+                f"{in_setting(dotted(*each.path))}: is no option of the data set.", setting("data.options.KEY=VALUE")
             )
-        options[given.path[2]] = given.value
+        given[each.path[2]] = each.value
+    options = given
+    if name != on:
+        own = _own_options(on, table, given) if name == table.name != _CLASSES else {}
+        options = {**own, "path": str(Path(on).resolve()), **given}
     dataset = registry.get(Dataset, name)
     if table.channels is not None and band_checks.reads_bands(dataset):
         options["channels"] = table.channels
     return Source(name, dataset, parsing.options(dataset.options, options, place="data.options"))
+
+
+def _own_options(on: str, table: DataTable, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the recipe's options, for another folder too.
+
+    Raises:
+        TlkitError: one that is not given anew names a file of the recipe's folder, a table for instance, by its whole path.
+    """
+    if Path(str(table.options.get("path", ""))).resolve() != Path(on).resolve():
+        for key, value in table.options.items():
+            if key not in ("path", *given) and isinstance(value, str) and Path(value).is_absolute() and Path(value).is_file():
+                raise TlkitError(
+                    f"evaluate: {on}: data.options.{key} of the run's recipe, {value}, is of the images that it was trained on.",
+                    f"name the file of these: {setting(f'data.options.{key}=FILE')}",
+                )
+    return table.options
 
 
 def _was_trained_on(run: Path, source: Source, found: DataFiles, part: str) -> bool:
@@ -153,7 +171,8 @@ def _trained_on(run: Path, split: Split) -> str:
     if split.pixels is not None:
         return ""
     for folder, files in seen_images.trained_files(run):
-        for each in overlap.find(overlap.of_files({overlap.TRAIN: files, "evaluated": split.files})):
-            by = "the run" if folder == run else str(folder)
-            return f"{each.count:,} of {units.images(each.total)} were trained on by {by}"
+        with contextlib.suppress(DataError):  # of a file that cannot be read any more
+            for each in overlap.find(overlap.of_files({overlap.TRAIN: files, "evaluated": split.files})):
+                by = "the run" if folder == run else str(folder)
+                return f"{each.count:,} of {units.images(each.total)} were trained on by {by}"
     return ""
