@@ -145,7 +145,7 @@ def _readers(job: jobs.Job, other: Path) -> dict[str, list[Callable[[], object]]
             lambda: results.read(recipe),
             lambda: results.refuse_other_recipe(recipe, file="small.toml", folders=[job.folder]),
         ],
-        "split.json": [done, lambda: list(seen_images._trained_on(other))],
+        "split.json": [done, lambda: list(seen_images.trained_files(other))],
         "plan.json": [different, lambda: runs.read([other])],
         "evaluation.json": [lambda: evaluations.load(other, "test")],
         "metrics.jsonl": [lambda: epoch_lines.read(other), lambda: run_list.below(recipe)],

@@ -30,7 +30,7 @@ from tlkit.run import torch_settings
 # Of each family one, with the smallest image that it takes, or little more.
 NETWORKS = {
     "alexnet": 64, "densenet121": 32, "efficientnet_lite0": 56, "googlenet": 64, "inception_v3": 96, "lenet5": 32, "mobilenet_v2": 32,
-    "resnet18": 32, "cifar_resnet20": 32, "squeezenet1_1": 64, "vgg11_bn": 32, "timm:convnext_atto": 64, "timm:vit_tiny_patch16_224": 224,
+    "resnet18": 32, "cifar_resnet20": 8, "squeezenet1_1": 64, "vgg11_bn": 32, "timm:convnext_atto": 64, "timm:vit_tiny_patch16_224": 224,
     "timm:regnetx_002": 64, "timm:mobilenetv3_small_050": 64, "timm:resnest14d": 64, "timm:mixer_s32_224": 224,
 }  # fmt: skip
 FORMS = compute_formats(("float32", "tf32", "bfloat16", "float16"))
