@@ -125,7 +125,7 @@ def missing(
     left = [arm for arm in advice_runs.grid(place) if ("grid", arm) not in seen]
     if again is None:
         for arm in left:
-            yield "grid", arm, lambda arm=arm: advice_runs.trained(place, arm)  # type: ignore[misc]  # mypy: a lambda's default
+            yield "grid", arm, lambda arm=arm: advice_runs.trained(place, arm)
     elif left:
         return
     if again == "advice" or (again is None and ("advice", "all") not in seen):

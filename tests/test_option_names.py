@@ -53,15 +53,15 @@ def test_one_setting_may_stand_alone(toy_recipe: Path) -> None:
     assert made.epochs == 7
     for wrong in ({"schedule.epochs": 7}, [("schedule.epochs", 7)], 7):
         with pytest.raises(TlkitError, match="settings: is"):
-            api.plan(toy_recipe, wrong)  # type: ignore[arg-type]  # for the test
+            api.plan(toy_recipe, wrong)
 
 
 def test_epochs_of_no_plan_is_a_message(toy_recipe: Path) -> None:
     with pytest.raises(TlkitError, match="the plans of a recipe, not one of them") as error:
-        next(api.epochs(api.plan(toy_recipe)))  # type: ignore[arg-type]  # for the test
+        next(api.epochs(api.plan(toy_recipe)))
     assert "plans['main']" in str(error.value)
     with pytest.raises(TlkitError, match="which is no plan"):
-        next(api.epochs(toy_recipe))  # type: ignore[arg-type]  # for the test
+        next(api.epochs(toy_recipe))
 
 
 def test_problems_of_a_recipe_are_raised_as_a_public_class(toy_recipe: Path) -> None:

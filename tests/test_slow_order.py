@@ -21,7 +21,7 @@ class Item:
 def test_slow_tests_of_long_files_come_first_and_the_others_stay_in_their_order() -> None:
     files = [ROOT / "tests" / "test_z.py", ROOT / LONGEST[1], ROOT / "tests" / "test_a.py", ROOT / LONGEST[0]]
     items = [Item(path, slow) for path in files for slow in (False, True)]
-    conftest.pytest_collection_modifyitems(items)  # type: ignore[arg-type]  # real ones need a session
+    conftest.pytest_collection_modifyitems(items)
     slow = [items.index(Item(ROOT / path, True)) for path in LONGEST[:2]]
     assert slow == [0, 1]
     assert items[2:] == [

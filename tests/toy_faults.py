@@ -80,7 +80,7 @@ class Disk:
         for name in ("replace", "rename", "link", "unlink", "fsync", "mkdir"):
             setattr(os, name, self._watched(name, getattr(os, name)))
         self._os_open, self._io_open = os.open, io.open
-        os.open, builtins.open, io.open = self._opened, self._file, self._file  # type: ignore[assignment]  # overloads
+        os.open, builtins.open, io.open = self._opened, self._file, self._file
 
     def change(self, what: str, path: object) -> None:
         """Count a change, and make the fault where its time has come."""

@@ -89,3 +89,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     found = registry.scan()
     mine = registry.Entry("tlkit.datasets", "shapes", f"{__name__}:DATA", "shapes", "1.0")
     monkeypatch.setattr(registry, "scan", lambda: replace(found, entries=(*found.entries, mine)))
+
+
+def recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install the data set, and write it and its recipe into a folder; return the recipe."""
+    install(monkeypatch)
+    write(folder / "data")
+    (folder / "r.toml").write_text(RECIPE)
+    return folder / "r.toml"

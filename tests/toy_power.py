@@ -47,8 +47,8 @@ class Record:
         self._open, self._io_open, self._fsync = os.open, io.open, os.fsync
         for name in ("replace", "rename", "link", "unlink", "rmdir", "mkdir"):
             setattr(os, name, self._watched(name, getattr(os, name)))
-        os.open, os.fsync = self._opened, self._synced  # type: ignore[assignment]  # overloads
-        builtins.open = io.open = self._file  # type: ignore[assignment]  # overloads
+        os.open, os.fsync = self._opened, self._synced
+        builtins.open = io.open = self._file
 
     def _below(self, path: Any, dir_fd: int | None = None) -> str | None:
         """Return a path below the root; None of another."""

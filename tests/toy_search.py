@@ -34,7 +34,7 @@ def record(folder: str = "main-s0-00000000", **changed: object) -> SearchRecord:
 def trial(number: int, value: float | None, values: dict[str, object], **more: object) -> TrialRecord:
     """Return a trial of three epochs."""
     given = {"status": "finished", "epochs": 3, "loss": 0.9, "folder": f"main-s0-{number}", **more}
-    return TrialRecord(number=number, value=value, values=values, **given)  # type: ignore[arg-type]  # as each test gives them
+    return TrialRecord(number=number, value=value, values=values, **given)
 
 
 def into(recipe_folder: Path, folder: str) -> None:

@@ -160,7 +160,7 @@ def _prepared(recipe: Path, device: torch.device, notes: list[str]) -> Fit:
     (job,) = jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe))
     images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
     observer = Observer()
-    observer.note = notes.append  # type: ignore[method-assign]  # the notes are part of the row
+    observer.note = notes.append
     prepared = preparation.prepare(job, library=Library(images), images=images, device=device, observer=observer)
     fit = prepared.learner(device=device, observer=observer)
     assert isinstance(fit, Fit)  # it trains by steps
@@ -175,7 +175,7 @@ def _graph(fit: Fit) -> Graph | None:
 
 def _replay(graph: Graph, device: torch.device) -> float:
     """Return the seconds of the captured step alone, by events on the device."""
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     graph.replay()
     first.record(torch.cuda.current_stream(device))
     for _ in range(_REPLAYS):

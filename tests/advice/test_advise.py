@@ -243,7 +243,7 @@ def test_recipe_with_several_sizes_of_images_is_advised_on_at_the_last(
 def test_images_with_masks_are_refused() -> None:
     source = SimpleNamespace(resolved=SimpleNamespace(head=SimpleNamespace(task="segmentation")))
     with pytest.raises(TlkitError, match="advise: images with masks or boxes cannot be advised on yet"):
-        advising.refuse(source)  # type: ignore[arg-type]  # it reads the task alone
+        advising.refuse(source)
 
 
 def test_the_recipe_that_is_advised_on_is_not_replaced(run: Cli, toy_recipe: Path) -> None:
@@ -534,13 +534,13 @@ def test_trial_elsewhere_ends_with_the_batch_in_which_the_time_is_over(monkeypat
 
     def carried_out(processes: int) -> dict[str, Any]:
         ranks = SimpleNamespace(size=processes)
-        train = partial(remote_worker._train, None, None, SimpleNamespace(graph=False, checkpoint_every=60.0), ())  # type: ignore[arg-type]  # no job
+        train = partial(remote_worker._train, None, None, SimpleNamespace(graph=False, checkpoint_every=60.0), ())
         monkeypatch.setattr(
             remote_worker,
             "_carry_out",
             lambda _, gives_up, deadline, observer: train(
                 gives_up, deadline, observer, device=torch.device("cpu"), ranks=ranks, kept=None
-            ),  # type: ignore[arg-type]  # a number of processes
+            ),
         )
         now[0] = 1000.0
         found: dict[str, Any] = json.loads(remote_trying.carry_out('{"environment": {}}', 1030.0))
@@ -720,14 +720,14 @@ def test_trial_ends_within_an_epoch_when_the_time_is_over_and_a_signal_ends_advi
     monkeypatch.setattr(range_tests, "measure", lambda *_, **more: execute(None, watch=more["watch"]))
     monkeypatch.setattr(found, "_planned", lambda way, count: SimpleNamespace(digest="0"))
     way, job = arms.Way("a", "", {"data": {}}), SimpleNamespace(result=lambda: SimpleNamespace(epochs=2, status="interrupted"))
-    assert found._carry_out(way, job, 1.0, 0.0).epochs == 2  # type: ignore[arg-type]  # a job that is not carried out
+    assert found._carry_out(way, job, 1.0, 0.0).epochs == 2
     assert (now[0], found.notes) == (120.0, ["a was stopped after 2 epochs: there was no time for more"])
     now[0] = 0.0
     found.budget = budget.Budget(100.0, clock=lambda: now[0])
     assert found._tested_rates(way) is None
     assert (now[0], found.notes[1:]) == (120.0, ["the range test of a was stopped: there was no time for more"])
     signals[0] = True
-    for again in (lambda: found._carry_out(way, job, 1.0, 0.0), lambda: found._tested_rates(way)):  # type: ignore[arg-type]  # likewise
+    for again in (lambda: found._carry_out(way, job, 1.0, 0.0), lambda: found._tested_rates(way)):
         now[0] = 0.0
         found.budget = budget.Budget(100.0, clock=lambda: now[0])
         with pytest.raises(Interrupted, match=r"stopped\."):
@@ -747,13 +747,13 @@ def test_probe_takes_fewer_images_where_they_take_longer_than_expected(monkeypat
             now[0] += 0.1 * len(indices)
 
     prober = probing.Prober(
-        None, np.arange(600), 600, 2, budget.Budget(50.0, clock=lambda: now[0]), torch.device("cpu"), Observer(), lambda: None  # type: ignore[arg-type]  # nothing is decoded
+        None, np.arange(600), 600, 2, budget.Budget(50.0, clock=lambda: now[0]), torch.device("cpu"), Observer(), lambda: None
     )  # fmt: skip
     monkeypatch.setattr(prober, "_readable", lambda pictures, count: np.arange(count))
-    taken = [prober._stored(None, Outputs(), 20, 600, end=end) for end in (30.0, 1000.0)]  # type: ignore[arg-type]  # likewise
+    taken = [prober._stored(None, Outputs(), 20, 600, end=end) for end in (30.0, 1000.0)]
     assert (taken, now[0]) == ([320, 545], pytest.approx(54.5))
     stored.clear()
-    assert prober._stored(None, Outputs(), 20, 600, end=100.0) == 20  # type: ignore[arg-type]  # likewise
+    assert prober._stored(None, Outputs(), 20, 600, end=100.0) == 20
 
 
 def test_time_of_a_trial_counts_all_images_that_judge_it() -> None:
@@ -908,16 +908,16 @@ def test_network_that_was_probed_on_more_images_is_not_taken_for_better() -> Non
         name: (scale * centres[labels] + draws.normal(size=(400, 30))).astype(np.float32)
         for name, scale in (("a", 0.9), ("b", 0.8))
     }
-    part = Part(None, np.arange(400), None, tasks.get("single_label"))  # type: ignore[arg-type]  # nothing is decoded
+    part = Part(None, np.arange(400), None, tasks.get("single_label"))
 
     def probed(name: str, count: int) -> probing.Probed:
         mine, groups = rows[name][:count], np.arange(count)
         accuracy = probes.probe(mine, labels[:count], groups).accuracy
         candidate = Candidate(name, "w", (8, 8), best="s", rank=ranking.rank(accuracy, count, None, {}, 8))
-        return probing.Probed(candidate, None, part, mine, (), {"s": mine}, groups, labels[:count], groups)  # type: ignore[arg-type]  # no network is needed
+        return probing.Probed(candidate, None, part, mine, (), {"s": mine}, groups, labels[:count], groups)
 
     prober = probing.Prober(
-        None, np.arange(400), 400, 8, budget.Budget(9.0), torch.device("cpu"), Observer(), lambda: None  # type: ignore[arg-type]  # likewise
+        None, np.arange(400), 400, 8, budget.Budget(9.0), torch.device("cpu"), Observer(), lambda: None
     )  # fmt: skip
     first, second = given = [probed("a", 40), probed("b", 400)]
     assert first.candidate.rank < second.candidate.rank

@@ -81,7 +81,7 @@ def test_a_session_that_was_stopped_keeps_what_it_had_and_can_go_on(
         asked.append(next(name for name in SECONDS if f"toy-{name}.toml" in job.read_text()))
         if asked == ["good", "other"]:
             raise KeyboardInterrupt
-        return measured(job, **others)  # type: ignore[arg-type]  # as it was called
+        return measured(job, **others)
 
     monkeypatch.setattr(pair, "measure", stopped)
     assert tracked("--only", "good", "--only", "other") == 130
@@ -122,7 +122,7 @@ def test_what_cannot_be_compared_is_said_before_it_runs_and_not_kept_in_the_hist
 
     def listening(job: Path, **others: object) -> tuple[pair.Rounds, pair.Rounds]:
         said.append(capsys.readouterr().out)
-        return measured(job, **others)  # type: ignore[arg-type]  # as it was called
+        return measured(job, **others)
 
     monkeypatch.setattr(pair, "measure", listening)
     assert tracked("--only", "good", *options) == 0

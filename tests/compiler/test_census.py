@@ -53,7 +53,7 @@ def test_operations_rates_and_shares_are_those_worked_by_hand(found: Census) -> 
     made = Census("toy", (4, 4), 1, FLOAT, 1, 0.02, rows)
     assert [made.share(row) for row in rows] == pytest.approx([0.1, 0.4])
     assert made.best_rate == 4e9
-    assert made.to_json()["rows"][1]["times_the_best_rate"] == 2.0  # type: ignore[index]  # a list of dicts
+    assert made.to_json()["rows"][1]["times_the_best_rate"] == 2.0
     assert (made.convolutions, made.replaced) == (pytest.approx(0.5), 2)
     assert made.speedup == pytest.approx(0.02 / 0.016)  # two calls save 2 ms each
 

@@ -40,10 +40,7 @@ MOST_OF_MASKS, MOST_OF_BOTH_DOMAINS = 110, 140
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    toy_masks.install(monkeypatch)
-    toy_masks.write(tmp_path / "data")
-    (tmp_path / "r.toml").write_text(toy_masks.RECIPE)
-    return tmp_path / "r.toml"
+    return toy_masks.recipe(tmp_path, monkeypatch)
 
 
 def taken(step: Step, batch: Batch, whole: Whole) -> Operators:
@@ -151,7 +148,7 @@ def test_views_of_images_come_to_the_host_together(monkeypatch: pytest.MonkeyPat
     copied: list[tuple[int, ...]] = []
     cpu = Tensor.cpu
     monkeypatch.setattr(Tensor, "cpu", lambda rows: copied.append(tuple(rows.shape)) or cpu(rows))
-    predictor = Predictor(nn.Identity(), ("one",), IMAGENET, Geometry((8, 8), (8, 8), "bilinear"), 4, CPU)  # type: ignore[arg-type]
+    predictor = Predictor(nn.Identity(), ("one",), IMAGENET, Geometry((8, 8), (8, 8), "bilinear"), 4, CPU)
     found = predictor._averaged(np.zeros((4, 5, 8, 8, 3), np.uint8), lambda _, x: x.mean((2, 3)))
     assert (found.shape, copied) == ((4, 3), [(4, 3)])
 
@@ -217,7 +214,7 @@ def test_boxes_come_to_a_gpu_without_waiting_for_it(monkeypatch: pytest.MonkeyPa
             assert device == CPU
             return torch.from_numpy(chosen)
 
-    found = list(device_batches.targets(Part(), np.arange(5), 0, CUDA, 2))  # type: ignore[arg-type]
+    found = list(device_batches.targets(Part(), np.arange(5), 0, CUDA, 2))
     assert [each.tolist() for each in found] == [[0, 1], [2, 3], [4]]
     assert len(uploaded) == 3
 

@@ -15,7 +15,7 @@ PIXELS = np.random.default_rng(0).integers(0, 255, (12, 16, 16, 3), np.uint8)
 
 
 def model(**more: object) -> tlkit.Model:
-    return tlkit.Model("toy", classes=["cat", "dog"], image_size=16, device="cpu", **more)  # type: ignore[arg-type]  # for the test
+    return tlkit.Model("toy", classes=["cat", "dog"], image_size=16, device="cpu", **more)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def model(**more: object) -> tlkit.Model:
 def test_freeze_of_what_is_no_part_is_refused_at_once(keys: tuple[object, ...], words: str) -> None:
     mine = model()
     with pytest.raises(TlkitError, match=words):
-        mine.freeze(*keys)  # type: ignore[arg-type]  # for the test
+        mine.freeze(*keys)
     assert [stage.trainable for stage in mine.stages.values()] == [True] * len(mine.stages)
     mine.predict(PIXELS[0])
 
@@ -59,7 +59,7 @@ def test_the_whole_model_can_be_frozen_and_thawed_as_in_keras() -> None:
 
 def test_attribute_that_a_stage_has_not_cannot_be_set() -> None:
     with pytest.raises(TlkitError, match='no "trainabel"') as caught:
-        model().stages["stem"].trainabel = False  # type: ignore[attr-defined]  # for the test
+        model().stages["stem"].trainabel = False
     assert 'did you mean "trainable"?' in str(caught.value)
 
 
@@ -98,7 +98,7 @@ def test_images_that_are_all_but_black_are_named(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("size", [4, [32, 32, 3]])
 def test_a_size_that_cannot_be_is_said_of_the_key(size: object) -> None:
     with pytest.raises(TlkitError) as caught:
-        tlkit.Model("toy", classes=2, image_size=size, device="cpu")  # type: ignore[arg-type]  # for the test
+        tlkit.Model("toy", classes=2, image_size=size, device="cpu")
     assert "data.image_size" in str(caught.value)
     assert "=side" not in str(caught.value)
     assert "=pair" not in str(caught.value)
@@ -194,7 +194,7 @@ def test_an_attribute_of_keras_says_what_does_the_same(name: str, words: str) ->
     with pytest.raises(AttributeError, match=r"tlkit\.load\(FOLDER\)"):
         tlkit.load_model  # noqa: B018  # the access is what is tested
     with pytest.raises(TlkitError, match=r'model\.save\(FOLDER\), then tlkit\.export\(FOLDER, "onnx"\)'):
-        tlkit.export(model(), "onnx")  # type: ignore[arg-type]  # for the test
+        tlkit.export(model(), "onnx")
 
 
 def test_a_model_cannot_be_saved_under_a_name_that_no_folder_can_have() -> None:

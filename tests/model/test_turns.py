@@ -2,7 +2,6 @@
 
 import copy
 import os
-import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
+from toy_fork import exit_code_within
 from toy_model import compiled, labels, pixels
 
 import tlkit
@@ -59,23 +59,5 @@ def test_a_callback_uses_the_model_that_is_trained_and_a_deep_copy_waits_for_nob
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it has several threads: since Python 3.12
 def test_a_forked_process_waits_for_no_thread_that_has_its_turn() -> None:
-    turn, has, done = Turn(), threading.Event(), threading.Event()
-
-    def use() -> None:
-        with turn:
-            has.set()
-            done.wait(30)
-
-    thread = threading.Thread(target=use)
-    thread.start()
-    has.wait()
-    child = os.fork()
-    if not child:
-        signal.alarm(2)  # ends it, should it wait
-        with turn, turn:
-            os._exit(0)
-    try:
-        assert os.waitpid(child, 0)[1] == 0
-    finally:
-        done.set()
-        thread.join()
+    turn = Turn()
+    assert exit_code_within(lambda: turn) == 0

@@ -1,7 +1,6 @@
 """Computing with a seed of its own leaves the program's generators as they were: the CPU's, and that of one GPU by a stand-in."""
 
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from contextlib import suppress
 import pytest
 import torch
 from torch import Tensor
+from toy_fork import exit_code_within
 
 from tlkit.network import seeding
 
@@ -112,23 +112,4 @@ def test_threads_draw_one_after_the_other_as_each_would_alone() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it has several threads: since Python 3.12
 def test_a_forked_process_waits_for_no_thread_of_its_parent() -> None:
-    has, done = threading.Event(), threading.Event()
-
-    def draw() -> None:
-        with seeding.seeded(1):
-            has.set()
-            done.wait(30)
-
-    thread = threading.Thread(target=draw)
-    thread.start()
-    has.wait()
-    child = os.fork()
-    if not child:
-        signal.alarm(2)  # ends it, should it wait
-        with seeding.seeded(1):
-            os._exit(0)
-    try:
-        assert os.waitpid(child, 0)[1] == 0
-    finally:
-        done.set()
-        thread.join()
+    assert exit_code_within(lambda: seeding.seeded(1)) == 0

@@ -53,7 +53,7 @@ def _moves() -> None:
 def test_what_goes_wrong_in_a_plugin_names_its_distribution(
     wild: types.ModuleType, what: Callable[[], None], words: str
 ) -> None:
-    wild.act = what  # type: ignore[attr-defined]  # a module made here
+    wild.act = what
     before = os.getcwd()
     with pytest.raises(PluginError) as caught:
         plugin.call("wild:act")
@@ -63,7 +63,7 @@ def test_what_goes_wrong_in_a_plugin_names_its_distribution(
 
 
 def test_what_a_plugin_prints_is_no_result(wild: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    wild.act = lambda: print("loading ...")  # type: ignore[attr-defined]  # likewise
+    wild.act = lambda: print("loading ...")
     plugin.call("wild:act")
     assert capsys.readouterr() == ("", "loading ...\n")
 
@@ -73,7 +73,7 @@ def test_random_state_that_a_plugin_changes_is_put_back(wild: types.ModuleType) 
         random.seed(1)
         np.random.seed(1)
 
-    wild.act = act  # type: ignore[attr-defined]  # likewise
+    wild.act = act
     random.seed(7)
     np.random.seed(7)
     plugin.call("wild:act")
@@ -96,14 +96,14 @@ def _split(dtype: str, shape: tuple[int, ...]) -> Split:
     ],
 )
 def test_images_of_another_shape_or_type_name_the_distribution(wild: types.ModuleType, given: object, words: str) -> None:
-    wild.read = lambda *_: given  # type: ignore[attr-defined]  # likewise
+    wild.read = lambda *_: given
     with pytest.raises(PluginError, match=words) as caught:
         datasets.read_data(Dataset(read="wild:read"), DataFiles(Path(), ()), None)
     assert OWNER in caught.value.hints
 
 
 def test_a_backbone_that_builds_something_else_names_the_distribution(wild: types.ModuleType) -> None:
-    wild.stages = lambda: {"other": None}  # type: ignore[attr-defined]  # likewise
+    wild.stages = lambda: {"other": None}
     backbone = Backbone(build="wild:stages", stages={"body": ("conv",)}, features=8, classifier="fc")
     head = Head(build="tlkit_heads.build:linear", summary="linear")
     with pytest.raises(PluginError, match="builds the stages") as caught:

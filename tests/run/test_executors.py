@@ -280,7 +280,7 @@ def test_what_no_executor_can_do_is_a_message(
 ) -> None:
     install("here_executors", HERE, ("absent",))
     with pytest.raises(TlkitError, match=words):
-        api.apply(two, runs=two.parent / "runs", **options)  # type: ignore[arg-type]  # each option has its own type
+        api.apply(two, runs=two.parent / "runs", **options)
     assert not (two.parent / "runs").exists()
 
 

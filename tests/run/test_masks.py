@@ -34,10 +34,7 @@ CASES = {
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    toy_masks.install(monkeypatch)
-    toy_masks.write(tmp_path / "data")
-    (tmp_path / "r.toml").write_text(toy_masks.RECIPE)
-    return tmp_path / "r.toml"
+    return toy_masks.recipe(tmp_path, monkeypatch)
 
 
 def folder_of(recipe: Path) -> Path:

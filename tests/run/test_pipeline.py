@@ -22,7 +22,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def build(job: jobs.Job, *arguments: object, **named: object) -> Network:
         labels.append(job.label)
-        return original(job, *arguments, **named)  # type: ignore[arg-type]  # passed on as they came
+        return original(job, *arguments, **named)
 
     monkeypatch.setattr(start_network, "build", build)
     monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)

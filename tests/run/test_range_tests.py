@@ -207,5 +207,5 @@ def test_command_shows_each_group_and_keeps_the_curves(toy_recipe: Path, run: Cl
 )
 def test_what_is_wrong_is_said(toy_recipe: Path, settings: dict[str, str], said: str) -> None:
     with pytest.raises(TlkitError) as error:
-        tlkit.rates(toy_recipe, **settings)  # type: ignore[arg-type]  # of several kinds
+        tlkit.rates(toy_recipe, **settings)
     assert said in str(error.value)
