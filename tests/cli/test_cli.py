@@ -402,6 +402,7 @@ from tlkit.cli import app, maintain
 from tlkit.run import signals
 
 signals._APART = 1.0  # a busy machine reads signals late, and then several at once
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores for what it starts in the background
 
 def computes():
     def send():
