@@ -303,6 +303,38 @@ def test_torchrun_starts_processes_again_and_they_continue_from_the_checkpoint(t
     assert (result["status"], result["epochs"], result["exact"]) == ("finished", 20, True)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have names in /proc")
+def test_no_thread_of_the_group_is_left_when_a_process_ends() -> None:
+    """Threads that were left aborted one of two processes at its end now and then, after all was done."""
+    code = """
+from pathlib import Path
+from tlkit import machine
+from tlkit.run import joining
+
+def threads():
+    return sum("gloo" in each.read_text() for each in Path("/proc/self/task").glob("*/comm"))
+
+with joining.joined(machine.Started(0, 1, 0, 1)) as ranks:
+    ranks.wait()
+    import torch._dynamo
+    print(threads() > 0)
+print(threads())
+"""
+    alone = {
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **alone}
+    )
+    assert (done.stdout.split(), done.stderr) == (["True", "0"], "")
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 @pytest.mark.parametrize("more", [[], ["--no-graph"]], ids=["captured", "step by step"])

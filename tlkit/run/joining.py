@@ -5,6 +5,7 @@ Source: https://docs.pytorch.org/docs/stable/distributed.html
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -46,6 +47,9 @@ def joined(started: Started) -> Iterator[Ranks]:
         raise TlkitError(
             "this torch is built without torch.distributed, so a run has one process.", "start it without torchrun"
         )
+    # Imported later, as torch's own compiler does, it keeps the group as a default argument. The group's threads then live on until the process
+    # ends, and now and then abort it: "terminate called without an active exception".
+    importlib.import_module("torch.distributed.nn.functional")
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
         store, rank, size = next(iter(rendezvous("env://", started.rank, started.size, timeout=_PATIENCE)))
