@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -21,19 +21,24 @@ class Exhausted(MemoryError):
         self.purpose = purpose
 
 
-@contextmanager
-def spent_on(purpose: Purpose) -> Iterator[None]:
-    """Say of memory that runs out within the block in what it did.
+def spent_on(purpose: Purpose) -> AbstractContextManager[None]:
+    """Raise Exhausted of memory that runs out within the block: it says in what."""
+    return exhaustion_as(lambda _: Exhausted(purpose))
 
-    Raises:
-        Exhausted: it did.
+
+@contextmanager
+def exhaustion_as(told: Callable[[Exception], Exception]) -> Iterator[None]:
+    """Raise another error where memory runs out within the block.
+
+    Args:
+        told: Returns it, given what was raised.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not machine.is_out_of_memory(error):
             raise
-        raise Exhausted(purpose) from error
+        raise told(error) from error
 
 
 def free_memory(device: torch.device) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -44,40 +43,21 @@ def in_words(error: Exception, prepared: Prepared, device: torch.device) -> RunF
     raise error
 
 
-@contextmanager
-def memory_in_words(prepared: Prepared, device: torch.device) -> Iterator[None]:
-    """Say of memory that runs out within the block what did not fit, and what would.
-
-    Raises:
-        RunFailed: it did.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not machine.is_out_of_memory(error):
-            raise
-        raise in_words(error, prepared, device) from error
+def memory_in_words(prepared: Prepared, device: torch.device) -> AbstractContextManager[None]:
+    """Raise RunFailed of memory that runs out within the block: it says what did not fit, and what would."""
+    return device_memory.exhaustion_as(lambda error: in_words(error, prepared, device))
 
 
-@contextmanager
-def memory_for(where: str, images: int, device: torch.device) -> Iterator[None]:
-    """Say of memory that runs out within the block that so many images at a time do not fit into it.
+def memory_for(where: str, images: int, device: torch.device) -> AbstractContextManager[None]:
+    """Raise TlkitError of memory that runs out within the block: so many images at a time do not fit into it.
 
     Args:
         where: Begins the message: "Model.predict".
         images: At a time.
         device: The device that computes.
-
-    Raises:
-        TlkitError: it did.
     """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not machine.is_out_of_memory(error):
-            raise
-        problem = f"{where}: does not fit into the memory of {device}: {units.images(images)} at a time."
-        raise TlkitError(problem, "fewer images at a time, or images of fewer pixels") from error
+    problem = f"{where}: does not fit into the memory of {device}: {units.images(images)} at a time."
+    return device_memory.exhaustion_as(lambda _: TlkitError(problem, "fewer images at a time, or images of fewer pixels"))
 
 
 def _in_tiles(plan: Plan) -> tuple[str, ...]:
