@@ -15,7 +15,7 @@ from tlkit.applying import Applied
 from tlkit.errors import TlkitError, as_path, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import arguments, auto_rates, executors, jobs, resolve
-from tlkit.record import findings, remote_runs, run_folder
+from tlkit.record import findings, remote_runs, remote_sending, run_folder
 
 if TYPE_CHECKING:
     from tlkit.exports.export import Exported
@@ -100,7 +100,7 @@ def apply(
     started = machine.started_together()
     if started is None:
         asked = read(watcher)
-        with remote_runs.gathered(kept, asked.read.name, watcher.note):
+        with remote_sending.gathered(kept, asked.read.name, watcher.note):
             return carry_out(asked, watcher=watcher, device=device, elsewhere=None if chosen is None else elsewhere)
     if chosen is not None:
         raise TlkitError(
@@ -114,7 +114,7 @@ def apply(
         asked = joining.found_alike(ranks, partial(read, watcher), lambda found: joining.facts_of(found.wanted))
         name = joining.device_name(device, started)
         if ranks.rank == 0:
-            with remote_runs.gathered(kept, asked.read.name, watcher.note):
+            with remote_sending.gathered(kept, asked.read.name, watcher.note):
                 return carry_out(asked, watcher=watcher, device=name, ranks=ranks)
         return applying.follow(asked, device=name, graph=graph, ranks=ranks)
 

@@ -17,7 +17,7 @@ from tlkit.events import Observer
 from tlkit.plans import arguments, earlier_runs, job_folders, jobs, loggers, plugin_changes, resolve, search_jobs
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
-from tlkit.record import ensembles, findings, remote_runs, results
+from tlkit.record import ensembles, findings, remote_sending, results
 from tlkit.record.remote_runs import RemoteRuns
 from tlkit.reports.summary import Summary
 from tlkit.sources.places import Places
@@ -146,7 +146,7 @@ def carry_out(
             asked.verify,
             asked.logged_by,
             checkpoint_every=saved_every,
-            sent=remote_runs.sending(kept, watcher.note),
+            sent=remote_sending.sending(kept, watcher.note),
         )
         try:
             place = elsewhere() if elsewhere is not None and there.changes else None

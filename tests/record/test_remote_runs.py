@@ -14,7 +14,7 @@ from conftest import Cli
 
 from tlkit import plugin
 from tlkit.errors import DataError, RunLocked, TlkitError
-from tlkit.record import file_lock, remote_runs
+from tlkit.record import file_lock, remote_runs, remote_sending
 from tlkit.record.remote_runs import RemoteRuns
 
 fsspec = pytest.importorskip("fsspec", reason="needs the extra tlkit[shards]")
@@ -143,7 +143,7 @@ def test_command_that_reads_a_run_waits_while_another_process_sends_it(
 def test_machine_that_lost_a_run_meanwhile_sends_nothing_of_it(machine: Callable[[str], RemoteRuns]) -> None:
     one, two = machine("one"), machine("two")
     run, told = "toy/main-s0-1", list[str]()
-    send, send_too = (remote_runs.sending(each, told.append) for each in (one, two))
+    send, send_too = (remote_sending.sending(each, told.append) for each in (one, two))
     write(one, result="running", checkpoint__state="epoch 1")
     send(one.folder / run)
     two.fetch("toy")  # one is away from now on: its network, or its disk, does not answer
@@ -155,9 +155,9 @@ def test_machine_that_lost_a_run_meanwhile_sends_nothing_of_it(machine: Callable
         (one.folder / "toy" / "result.json").write_text("{}")
         with pytest.raises(RunLocked, match=rf"{one.address}/{run}: process \d+ on .* has taken this over"):
             send(one.folder / run)
-        with remote_runs.gathered(one, "toy", told.append):  # what is sent at the end, of all runs
+        with remote_sending.gathered(one, "toy", told.append):  # what is sent at the end, of all runs
             pass
-        with pytest.raises(TlkitError, match="it failed"), remote_runs.gathered(one, "toy", told.append):
+        with pytest.raises(TlkitError, match="it failed"), remote_sending.gathered(one, "toy", told.append):
             raise TlkitError("it failed.")
         machine(name).fetch("toy")
         assert read(machine(name)) == {**there, "result.json": "{}"}
@@ -177,13 +177,13 @@ def test_run_that_was_lost_without_an_end_is_sent_by_whoever_goes_on(machine: Ca
     gone, one, told = machine("one"), machine("one"), list[str]()
     write(gone, result="running")
     gone.begin("toy/main-s0-1")
-    with file_lock.held(gone.folder / "toy" / "main-s0-1" / ".lock"), remote_runs.gathered(one, "toy", told.append):
+    with file_lock.held(gone.folder / "toy" / "main-s0-1" / ".lock"), remote_sending.gathered(one, "toy", told.append):
         pass  # it is not gone yet
     (path,) = fsspec.filesystem(one.address.partition(":")[0]).find(one.address)
     assert path.endswith("/toy/main-s0-1/.holder")
     assert told[0].startswith(f"not sent: {one.address}/toy/main-s0-1: process {os.getpid()} on ")
     assert told[1:] == [f"{one.address}/toy: holds the runs but 1; a copy is {one.folder / 'toy'}"]
-    remote_runs.sending(one, print)(one.folder / "toy" / "main-s0-1")
+    remote_sending.sending(one, print)(one.folder / "toy" / "main-s0-1")
     two = machine("two")
     two.fetch("toy")
     assert read(two) == {"main-s0-1/result": "running"}
@@ -198,19 +198,19 @@ def test_finished_run_whose_last_send_failed_is_sent_by_the_next_command(
         raise DataError(f"{place}: the network is gone.")
 
     one, told = machine("one"), list[str]()
-    send = remote_runs.sending(one, told.append)
+    send = remote_sending.sending(one, told.append)
     write(one, result="running")
     send(one.folder / "toy" / "main-s0-1")
     write(one, result="finished", weights="w")
     with monkeypatch.context() as patch:
         patch.setattr(remote_files, "send", gone)
         send(one.folder / "toy" / "main-s0-1")
-        with pytest.raises(DataError, match="gone"), remote_runs.gathered(one, "toy", told.append):
+        with pytest.raises(DataError, match="gone"), remote_sending.gathered(one, "toy", told.append):
             pass
     told.clear()
     again, two, three = machine("one"), machine("two"), machine("three")
     again.fetch("toy")
-    with remote_runs.gathered(again, "toy", told.append):  # nothing is left to train
+    with remote_sending.gathered(again, "toy", told.append):  # nothing is left to train
         pass
     assert told == [f"{one.address}/toy: holds the runs; a copy is {one.folder / 'toy'}"]
     two.fetch("toy")
@@ -226,19 +226,19 @@ def test_run_that_another_machine_finished_since_it_was_fetched_is_not_begun(mac
     run = "toy/main-s0-1"
     two.fetch("toy")
     write(one, result="finished", weights="w")
-    with remote_runs.gathered(one, "toy", told.append):
-        remote_runs.sending(one, told.append)(one.folder / run)
+    with remote_sending.gathered(one, "toy", told.append):
+        remote_sending.sending(one, told.append)(one.folder / run)
     write(two, result="running")
     with pytest.raises(RunLocked, match=f"^{one.address}/{run}: another process has changed this since") as caught:
-        remote_runs.sending(two, told.append)(two.folder / run)
+        remote_sending.sending(two, told.append)(two.folder / run)
     assert caught.value.hints[0].startswith("run the same command again")
     told.clear()
-    with remote_runs.gathered(two, "toy", told.append):
+    with remote_sending.gathered(two, "toy", told.append):
         pass
     assert told[0].startswith(f"not sent: {one.address}/{run}: another process has changed this")
     two.fetch("toy")
     assert read(two) == read(one) == {"main-s0-1/result": "finished", "main-s0-1/weights": "w"}
-    remote_runs.sending(two, told.append)(two.folder / run)
+    remote_sending.sending(two, told.append)(two.folder / run)
 
 
 def test_files_are_sent_in_the_order_in_which_they_were_written(
@@ -259,7 +259,7 @@ def test_files_are_sent_in_the_order_in_which_they_were_written(
     monkeypatch.setattr(remote_files, "send", breaks)
     write(one, weights="w", metrics="m", checkpoint__state="s")
     told: list[str] = []
-    remote_runs.sending(one, told.append)(one.folder / "toy" / "main-s0-1")
+    remote_sending.sending(one, told.append)(one.folder / "toy" / "main-s0-1")
     assert sent == ["weights", "metrics"]
     (line,) = told
     assert line.startswith(f"not sent, and tried again later: {one.address}/toy/main-s0-1/")

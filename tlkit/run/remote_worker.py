@@ -23,7 +23,7 @@ from tlkit.plans import jobs, loggers, plan_json, resolve
 from tlkit.plans.job_folders import finished
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
-from tlkit.record import remote_runs
+from tlkit.record import remote_runs, remote_sending
 from tlkit.record.remote_runs import RemoteRuns
 from tlkit.run import busy, execution, executor, joining, planned_runs, together, torch_settings
 from tlkit.run.save_times import SaveTimes
@@ -186,7 +186,7 @@ def _train(
         execution.execute(
             prepared, device=device, observer=observer, watch=looking, graph=called.graph, loggers=logged,
             gives_up=gives_up, saves=SaveTimes(called.checkpoint_every, signals), ranks=ranks,
-            sent=remote_runs.sending(kept, observer.note),
+            sent=remote_sending.sending(kept, observer.note),
         )  # fmt: skip
 
 
