@@ -62,7 +62,7 @@ def evaluate(
             "-o",
             metavar="FILE",
             help="With --report: the page; by default evaluation.html.",
-            callback=lambda path: file_here(path),
+            callback=file_here,
         ),
     ] = None,
     as_json: JsonOption = False,

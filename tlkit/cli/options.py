@@ -81,7 +81,7 @@ RunArgument = Annotated[
     typer.Argument(
         metavar="RUN",
         help="A run's folder, or a recipe's folder or name: then its best run by validation.",
-        callback=lambda run: copy_of(run),
+        callback=copy_of,
     ),
 ]
 SetOption = Annotated[
@@ -89,9 +89,7 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe in every arm; arms.NAME.KEY=VALUE in one."),
 ]
 ArmOption = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Only this arm.")]
-RunsOption = Annotated[
-    Path, typer.Option("--runs", metavar="DIR", help="Folder of the run folders.", callback=lambda path: _no_address(path))
-]
+RunsOption = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of the run folders.", callback=_no_address)]
 DataOption = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of the images.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Download nothing.")]

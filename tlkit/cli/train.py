@@ -78,7 +78,7 @@ def apply(
             "--runs",
             metavar="DIR|ADDRESS",
             help="Folder of the run folders, or s3://BUCKET/FOLDER.",
-            callback=lambda path: folder_of_runs(path),
+            callback=folder_of_runs,
         ),
     ] = "runs",
     data: DataOption = None,

@@ -21,9 +21,9 @@ def report(
         ),
     ],
     runs: RunsOption = Path("runs"),
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write.", callback=lambda path: file_here(path))
-    ] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write.", callback=file_here)] = Path(
+        "report.html"
+    ),
 ) -> None:
     """Write a page about runs, side by side: results, curves, kernels, what the networks see."""
     from tlkit import api
@@ -42,7 +42,7 @@ def export(
             "-o",
             metavar="FILE",
             help="The file to write; by default exported/RUN/FORM/model with the usual ending.",
-            callback=lambda path: file_here(path),
+            callback=file_here,
         ),
     ] = None,
     quantize: Annotated[
