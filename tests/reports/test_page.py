@@ -407,9 +407,16 @@ def test_frozen_arm_s_kernels_say_that_they_did_not_change(arms: list[ShownArm])
     assert [table.title.split(":")[0] for table in tables] == ["First convolution", "Second convolution"]
     for table in tables:
         words = {row.arm: row.words for row in table.rows}
-        assert words["head_only"] == "The difference is exactly zero: it is frozen."
+        assert words["head_only"].endswith("The difference is exactly zero: it is frozen.")
         assert "moved by" in words["finetune"]
         assert all(row.pictures[0].caption == "before training" for row in table.rows)
+
+
+def test_each_arm_s_kernels_reach_the_ends_of_their_own_scale(arms: list[ShownArm]) -> None:
+    (first, _) = kernel_grids.kernels(arms)
+    for row, arm in zip(first.rows, arms, strict=True):
+        largest = max(float(np.abs(arm.first.data.arrays[f"kernel0_{when}"]).max()) for when in ("before", "last", "best"))
+        assert row.words.startswith(f"Before and after white is +{largest:.3g}, black -{largest:.3g}."), row.arm
 
 
 def test_grid_of_kernels_is_grey_at_zero_and_white_at_the_scale() -> None:

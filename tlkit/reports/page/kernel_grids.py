@@ -1,4 +1,8 @@
-"""The first kernels of each arm: before training, after it, and the difference, on scales that all arms share."""
+"""The first kernels of each arm: before training, after it, and the difference.
+
+An arm's kernels have a scale of their own: pretrained ones can be thirty times as large as random ones, which would all be grey on a
+common scale. The differences share one, since how far each arm moved is what they compare.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +51,13 @@ def _table(place: int, arms: Sequence[ShownArm]) -> KernelTable:
     about = arms[0].first.data.about["kernels"][place]
     shape = " x ".join(map(str, about["shape"]))
     values = [_arrays(arm, place) for arm in arms]
-    scale = max(float(np.abs(each).max()) for mine in values for each in mine.values())
     moved = max(float(np.abs(mine["best"] - mine["before"]).max()) for mine in values)
-    rows = [_row(arm, place, mine, scale, moved) for arm, mine in zip(arms, values, strict=True)]
+    rows = [_row(arm, place, mine, moved) for arm, mine in zip(arms, values, strict=True)]
     what = f"{len(values[0]['best'])} {'filters' if about['what'] == 'filters' else 'channels of its first filter'}"
     title = f"{'First' if place == 0 else 'Second'} convolution: {about['name']} in {about['stage']}, {shape}, {what}"
-    words = f"Grey is 0, white +{scale:.3g}, black -{scale:.3g}."
+    words = "Grey is 0 everywhere."
     if moved:
-        words += f" In the difference white is +{moved:.3g}, black -{moved:.3g}, for all arms."
+        words += f" In the differences of all arms white is +{moved:.3g}, black -{moved:.3g}."
     return KernelTable(title, words, rows)
 
 
@@ -63,9 +66,11 @@ def _arrays(arm: ShownArm, place: int) -> dict[str, np.ndarray]:
     return {when: arrays[f"kernel{place}_{when}"] for when in ("before", "last", "best")}
 
 
-def _row(arm: ShownArm, place: int, values: dict[str, np.ndarray], scale: float, moved: float) -> KernelRow:
+def _row(arm: ShownArm, place: int, values: dict[str, np.ndarray], moved: float) -> KernelRow:
     about = arm.first.data.about
     best, last = about["epoch"], about["last"]
+    scale = max(float(np.abs(each).max()) for each in values.values())
+    colours = f"Before and after white is +{scale:.3g}, black -{scale:.3g}."
     shown = {"before training": values["before"]}
     if best != last:
         shown[f"epoch {best}, the best"] = values["best"]
@@ -93,7 +98,7 @@ def _row(arm: ShownArm, place: int, values: dict[str, np.ndarray], scale: float,
     if exactly:
         stage = next(each for each in arm.first.plan.stages if each.name == about["kernels"][place]["stage"])
         why = "it is frozen" if stage.trains == "never" else "its best epoch has the same kernels"
-        return KernelRow(arm.name, grids, f"The difference is exactly zero: {why}.")
+        return KernelRow(arm.name, grids, f"{colours} The difference is exactly zero: {why}.")
     norm = float(np.linalg.norm(difference)) / max(float(np.linalg.norm(values["before"])), _EPSILON)
     part = f"{norm:.1%}" if norm >= _SMALL else f"{100 * norm:.2g}%"  # a small rate is not said to have moved nothing
-    return KernelRow(arm.name, grids, f"These kernels moved by {part} of their norm.")
+    return KernelRow(arm.name, grids, f"{colours} These kernels moved by {part} of their norm.")
