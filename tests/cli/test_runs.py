@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +16,10 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from tlkit.errors import RunFolderError
-from tlkit.record import results, run_differences, run_folder, run_list
+from tlkit.record import lock_holder, results, run_differences, run_folder, run_list
 from tlkit.record.run_folder import Parameters, RunResult
 from tlkit.reports import run_tables
+from tlkit.reports.page.runs import left_out
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -184,6 +188,48 @@ def test_a_damaged_run_is_listed_with_its_error(run: Cli, tmp_path: Path) -> Non
     assert [row.partition("finished, ")[2].split()[0] for row in rows] == ["damaged"] * 2
     assert "recipe.toml: is damaged" in errors[0]
     assert errors[1].rstrip() == f"{tmp_path / 'b' / run_folder.METRICS}: is missing."
+
+
+def test_a_run_whose_process_was_killed_is_interrupted_and_one_of_another_machine_was_last_heard(
+    run: Cli, tmp_path: Path
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as killed:
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked how
+        here, three_hours = lock_holder.this(), time.time() - 3 * 3600 - 60
+        holders = {
+            "alive": here,
+            "killed": replace(here, process=killed.pid),
+            "number of another": here,  # whose last sign is older than this process
+            "started again": replace(here, boot="another"),
+            "elsewhere": replace(here, host="elsewhere", process=killed.pid),
+            "unknown": None,
+        }
+        for name, holder in holders.items():
+            folder = put(tmp_path / "r", name, {})
+            record = json.loads((folder / run_folder.RESULT).read_text())
+            (folder / run_folder.RESULT).write_text(json.dumps(record | {"status": "running"}))
+            if holder is not None:
+                (folder / ".holder").write_text(lock_holder.text(holder))
+            if name != "alive":
+                for path in (folder / ".holder", folder / run_folder.RESULT):
+                    os.utime(path, (three_hours, three_hours)) if path.exists() else None
+        rows = {row[:20].partition(" (")[0].strip(): row for row in run("runs", tmp_path)[1].splitlines()}
+        records = {Path(each["folder"]).name: each for each in json.loads(run("runs", tmp_path, "--json")[1])["runs"]}
+        listed = {name: each["status"] for name, each in records.items()}
+    assert listed == {
+        "alive": "running", "killed": "interrupted", "number of another": "interrupted", "started again": "interrupted",
+        "elsewhere": "running", "unknown": "running",
+    }  # fmt: skip
+    for name, status in listed.items():
+        told = f"{status}, last heard 3 h ago" if name in ("elsewhere", "unknown") else status
+        assert f" {told}  " in rows[name]
+        assert (records[name]["last_heard"] == records[name]["written"]) == (told != status)
+    assert left_out([tmp_path / "r" / "killed"]) == ["a, seed 0: interrupted"]
+    assert run_differences.differences(tmp_path / "r" / "killed", tmp_path / "r" / "alive").result["status"] == (
+        "interrupted",
+        "running",
+    )
 
 
 def test_runs_of_several_folders_are_told_apart(run: Cli, tmp_path: Path) -> None:

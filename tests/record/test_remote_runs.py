@@ -1,6 +1,7 @@
 """Run folders behind an address: what is there counts, and a machine that went away leaves what it had sent."""
 
 import errno
+import json
 import os
 import sys
 import threading
@@ -319,6 +320,24 @@ def test_command_reads_the_copy_of_runs_behind_an_address_and_names_it(run: Cli,
         code, _, err = run(*command, "--out", "s3://bucket/out")
         assert (code, "s3:/bucket/out is an address, and the output is written on this" in " ".join(err.split())) == (2, True)
     assert not (tmp_path / "s3:").exists(), "no folder of that name is made here"
+
+
+def test_runs_behind_an_address_are_listed_from_their_copy(run: Cli, tmp_path: Path) -> None:
+    here, there = RemoteRuns(f"file://{tmp_path}/there/runs", tmp_path / "here"), f"file://{tmp_path}/there/runs"
+    write(here, **{"recipe.toml": "", "result.json": "{}"})
+    here.send_all("toy")
+    copy = remote_runs.of(there)
+    assert copy is not None
+    for address, folder in ((there, copy.folder), (f"{there}/toy", copy.folder / "toy")):
+        code, out, err = run("runs", address, "--json")
+        listed = [each["folder"] for each in json.loads(out)["runs"]]
+        assert (code, listed) == (0, [str(copy.folder / "toy" / "main-s0-1")])
+        assert err == f"{address}: read from its copy, {folder}\n"
+    fsspec.filesystem("file").rm(f"{tmp_path}/there/runs/toy", recursive=True)
+    (tmp_path / "there" / "runs" / "other").mkdir()
+    assert json.loads(run("runs", there, "--json")[1])["runs"] == [], "what is gone there is gone here"
+    code, _, err = run("runs", there, "--rm")
+    assert (code, "--rm removes runs of this machine" in " ".join(err.split())) == (2, True)
 
 
 def test_missing_credentials_are_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

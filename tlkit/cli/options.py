@@ -47,7 +47,7 @@ def folder_of_runs(path: str) -> str:
 
 def _no_address(path: Path) -> Path:
     """Refuse an address of run folders, of which pathlib makes a path, and a file."""
-    if _ADDRESS.match(path.as_posix()):
+    if is_address(path):
         raise typer.BadParameter(f"{path} is an address, which apply alone takes. Name its copy: apply prints where that is.")
     return path if path == _RUNS else Path(folder_of_runs(str(path)))  # nobody named that one, and it may not be needed
 
@@ -56,19 +56,35 @@ def copy_of(run: Path) -> Path:
     """Return a RUN argument; of an address the copy of its runs on this machine, which is fetched."""
     from tlkit.record import remote_runs
 
-    begins = _ADDRESS.match(run.as_posix())
+    return _copy(run, remote_runs.fetched)
+
+
+def copy_of_all(folder: Path) -> Path:
+    """Return a folder of runs; of an address the copy of all runs below it, which is fetched."""
+    from tlkit.record import remote_runs
+
+    return _copy(folder, remote_runs.fetched_all)
+
+
+def is_address(path: Path) -> bool:
+    """Return whether a path is what pathlib made of an address."""
+    return _ADDRESS.match(path.as_posix()) is not None
+
+
+def _copy(path: Path, fetched: Callable[[str], Path]) -> Path:
+    begins = _ADDRESS.match(path.as_posix())
     if begins is None:
-        return run
+        return path
     root = "/" if begins[1] in ("file", "local") else ""
-    address = f"{begins[1]}://{root}{run.as_posix()[begins.end() :]}"
-    folder = remote_runs.fetched(address)
+    address = f"{begins[1]}://{root}{path.as_posix()[begins.end() :]}"
+    folder = fetched(address)
     console.say(f"{address}: read from its copy, {folder}")
     return folder
 
 
 def file_here(path: Path | None) -> Path | None:
     """Return the file or folder that is written; refuse an address, of which a folder of that name would be made here."""
-    if path is not None and _ADDRESS.match(path.as_posix()):
+    if path is not None and is_address(path):
         raise typer.BadParameter(
             f"{path} is an address, and the output is written on this machine. Name a file or folder here."
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlkit.cli import console
-from tlkit.cli.options import ArmOption, JsonOption, RunArgument
+from tlkit.cli.options import ArmOption, JsonOption, RunArgument, copy_of_all, is_address
 from tlkit.errors import SOME_FAILED
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ def runs(
 
     if yes and not remove:
         raise typer.BadParameter("--yes is for --rm, which removes superseded runs; give both, or neither to list runs")
+    if remove and is_address(folder):
+        raise typer.BadParameter(f"--rm removes runs of this machine, and {folder} is an address; list them without --rm")
+    folder = copy_of_all(folder)
     listed = run_list.below(folder)
     if remove:
         _remove(folder, [run for run in listed if run.superseded], really=yes, as_json=as_json)
@@ -95,6 +98,10 @@ def _say_removed(superseded: Sequence[ListedRun], errors: Sequence[str], freed: 
         console.line("No superseded runs.")
 
 
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
 def _record(run: ListedRun) -> dict[str, object]:
     result = run.result
     return {
@@ -107,7 +114,8 @@ def _record(run: ListedRun) -> dict[str, object]:
         "superseded": run.superseded,
         "test": result.test if result else None,
         "validation": result.validation if result else None,
-        "written": datetime.fromtimestamp(run.written, UTC).isoformat(timespec="seconds"),
+        "written": _time(run.written),
+        "last_heard": None if run.heard is None else _time(run.heard),
         "bytes": run.bytes,
         "differs": dict(run.differs),
         "error": run.error or None,

@@ -22,7 +22,7 @@ from typing import cast
 
 from tlkit import files, plugin
 from tlkit.errors import DataError, RunLocked, TlkitError
-from tlkit.record import file_lock
+from tlkit.record import file_lock, run_folder
 from tlkit.record.remote_holders import RemoteHolders
 
 _STATE = ".remote"  # in a folder: what of it was last sent or fetched; no ".*.*", which a run that continues removes as strays
@@ -80,6 +80,16 @@ class RemoteRuns:
         """
         with self._alone(self.folder, _LOCK, "fetching runs into this"):
             self._fetch_all(name)
+
+    def recipes(self) -> list[str]:
+        """Return the names of the recipes that have runs behind the address, and of those that had some when they were last fetched.
+
+        Raises:
+            DataError: the address does not answer, or refuses.
+        """
+        parts = [path.split("/") for path in self._listed("")]
+        there = {each[0] for each in parts if len(each) == 3 and each[-1] == run_folder.RESULT}
+        return sorted({*there, *self._runs("")})
 
     def refuse_unwritable(self, name: str) -> None:
         """Raise where a recipe's folder cannot be written behind the address, before hours of training show it.
@@ -210,7 +220,7 @@ class RemoteRuns:
             yield
 
     def _listed(self, name: str) -> dict[str, str]:
-        found = cast(dict[str, str], plugin.call(f"{_FILES}:listed", f"{self.address}/{name}"))
+        found = cast(dict[str, str], plugin.call(f"{_FILES}:listed", f"{self.address}/{name}".rstrip("/")))
         return {path: version for path, version in found.items() if not path.rpartition("/")[2].startswith(".")}
 
     def _runs(self, name: str) -> list[str]:
@@ -267,6 +277,24 @@ def fetched(address: str) -> Path:
     raise DataError(
         f"{address}: holds no runs.", "the address that apply --runs had, and the recipe's name: s3://bucket/runs/NAME"
     )
+
+
+def fetched_all(address: str) -> Path:
+    """Fetch the runs of every recipe behind an address; return the folder of their copy.
+
+    Args:
+        address: As `apply --runs` had it, "s3://bucket/runs", or one that `fetched` takes.
+
+    Raises:
+        DataError: as `fetched`.
+    """
+    kept = of(address)
+    recipes = [] if kept is None else kept.recipes()
+    if kept is None or not recipes:
+        return fetched(address)
+    for name in recipes:
+        kept.fetch(name)
+    return kept.folder
 
 
 def name_of(folder: Path) -> str:

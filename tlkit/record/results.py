@@ -13,7 +13,7 @@ from typing import Any
 from tlkit import files
 from tlkit.errors import RunFolderError, option
 from tlkit.recipe.ensemble import Ensemble
-from tlkit.record import arm_differences, domains, ensembles, file_lock, findings, run_folder, search_record
+from tlkit.record import arm_differences, domains, ensembles, file_lock, findings, run_folder, run_status, search_record
 from tlkit.record.run_folder import Coordinates
 from tlkit.record.statistics import FEWEST
 
@@ -52,7 +52,7 @@ def gather(recipe_folder: Path, head: Head, current: Mapping[Coordinates, Path])
     folds = head.folds
     arms: dict[str, Any] = {}
     for (arm, seed, fold), folder in current.items():
-        result = run_folder.read(folder) if folder.is_dir() else None
+        result = run_status.read(folder) if folder.is_dir() else None
         if result is None:
             continue
         seeds, run = arms.setdefault(arm, {"seeds": {}})["seeds"], {**run_folder.to_record(result), "folder": folder.name}

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from tlkit.errors import RunFolderError
 from tlkit.recipe.maps import HEAD
-from tlkit.record import record_files, run_files, run_folder
+from tlkit.record import record_files, run_files, run_folder, run_status
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NOT_OF_AN_ARM = ("format", "name", "seeds")  # keys of a recipe that say nothing about what its run learns
@@ -137,7 +137,7 @@ def _by_name(value: object) -> object:
 
 
 def _result(folder: Path) -> dict[str, object]:
-    result = run_folder.read(folder)
+    result = run_status.read(folder)
     if result is None:
         return {}
     record = run_folder.to_record(result)

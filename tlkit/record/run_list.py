@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from tlkit.errors import RunFolderError, RunLocked
-from tlkit.record import results, run_differences, run_files, run_folder, run_lock
+from tlkit.record import results, run_differences, run_files, run_folder, run_lock, run_status
 from tlkit.record.run_folder import RunResult
 
 
@@ -20,13 +20,14 @@ class ListedRun:
 
     Attributes:
         folder: Its folder.
-        result: What it says; None where that cannot be read.
+        result: What it says, and that it is interrupted where its process was killed; None where that cannot be read.
         superseded: Whether the recipe, as it was last applied, has another run in its place.
         bytes: Size of its files.
         written: When its result was last written, seconds since 1970.
         keys: Of its recipe, with the digests of its inputs.
         differs: Those of `keys` in which runs of the same recipe and arm differ; None where it lacks such a key.
         error: Why something cannot be read, or which file of a finished run is missing or has another size; "" if everything is there.
+        heard: When a run that is not known to have ended gave its last sign, seconds since 1970; None where its process is one of this machine.
     """
 
     folder: Path
@@ -37,6 +38,7 @@ class ListedRun:
     keys: Mapping[str, object] = field(default_factory=dict)
     differs: Mapping[str, object] = field(default_factory=dict)
     error: str = ""
+    heard: float | None = None
 
 
 def below(folder: Path) -> list[ListedRun]:
@@ -92,16 +94,19 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def _listed(folder: Path, *, superseded: bool) -> ListedRun:
-    result, keys, error = None, dict[str, object](), ""
+    result, heard, keys, error = None, None, dict[str, object](), ""
     try:
-        result = run_folder.read(folder)
+        result = run_status.read(folder)
+        heard = run_status.last_sign(folder) if result is not None and result.status == "running" else None
         keys = run_differences.keys(folder)
         if result is not None and result.status == "finished":
             error = _damage(folder, run_files.damaged(folder, result))
     except RunFolderError as found:
         error = str(found).splitlines()[0]
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return ListedRun(folder, result, superseded, sum(sizes), (folder / run_folder.RESULT).stat().st_mtime, keys, error=error)
+    return ListedRun(
+        folder, result, superseded, sum(sizes), (folder / run_folder.RESULT).stat().st_mtime, keys, error=error, heard=heard
+    )
 
 
 def _damage(folder: Path, found: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from tlkit.errors import RunLocked
 from tlkit.record import file_lock, lock_holder
 from tlkit.record.lock_holder import Holder
 
-LOCK = ".lock"
+LOCK, HOLDER = ".lock", ".holder"
 _WAIT = "wait for it, or stop it; nothing was changed"
 
 

@@ -50,7 +50,8 @@ def runs(folder: Path, listed: Sequence[ListedRun]) -> RenderableType:
 def _cells(run: ListedRun, folder: str, label: str) -> dict[str, str]:
     """Return the cells of a run by column."""
     result = run.result
-    words = [result.status if result else "", "damaged" if run.error else "", "superseded" if run.superseded else ""]
+    heard = "" if run.heard is None else f"last heard {_ago(run.heard)}"
+    words = [result.status if result else "", heard, "damaged" if run.error else "", "superseded" if run.superseded else ""]
     return {
         "run": label,
         "status": ", ".join(filter(None, words)),
@@ -129,6 +130,11 @@ def _named(run: ListedRun) -> tuple[Path, str, str]:
 def _below(folder: Path, place: Path) -> str:
     """Return a folder of runs as it is called from the one that was listed; a recipe's folder that was listed lies in its parent."""
     return str(place.relative_to(folder)) if place.is_relative_to(folder) else str(place)
+
+
+def _ago(then: float) -> str:
+    age = _age(time.time() - then)
+    return age if age == "now" else f"{age} ago"
 
 
 def _age(seconds: float) -> str:

@@ -24,6 +24,7 @@ from tlkit.record import (
     results,
     run_files,
     run_folder,
+    run_status,
     selection,
 )
 from tlkit.record.calibration import Calibrated
@@ -179,7 +180,7 @@ def left_out(folders: Sequence[Path]) -> list[str]:
     """Return a line for each run that is not finished."""
     lines = []
     for folder in folders:
-        result = run_folder.read(folder) if folder.is_dir() else None
+        result = run_status.read(folder) if folder.is_dir() else None
         if result is None:
             lines.append(f"{folder.name}: has no result")
         elif result.status != "finished":
