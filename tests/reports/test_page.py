@@ -135,14 +135,14 @@ def test_masks_of_two_classes_have_curves_and_a_table_of_dice(arms: list[ShownAr
         "threshold": {"probability": 0.21, "dice": 0.5},
     }  # fmt: skip
     (found,) = seen.seen([seen.Evaluated("main", "test", evaluation, None, ReportData())])
-    assert (found.columns[-1], found.classes[0][-1]) == ("Dice", "91.4%")
+    assert (found.columns[-1], found.classes[0][-1]) == ("Dice", "0.914")
     assert found.pairs[0] == "ground taken for vessel: 10 pixels"
     assert found.columns == ("class", "images", "precision", "recall", "Dice")
     boxes = {"per_class": {"bar": {"images": 1200, "precision": None, "recall": 0.5, "average_precision": 0.25}}}
     (of_boxes,) = seen.seen([seen.Evaluated("main", "test", boxes, None, ReportData())])
     assert (of_boxes.columns, of_boxes.classes) == (
         ("class", "images", "recall", "average precision"),
-        [("bar", "1,200", "50.0%", "25.0%")],
+        [("bar", "1,200", "50.0%", "0.250")],
     )
     confusion, roc, precision = found.charts
     assert "85 of 100 pixels on the diagonal" in confusion.alt

@@ -185,12 +185,16 @@ def _classes(evaluation: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], tupl
     if len(rows) > _LISTED:
         rows = sorted(rows, key=lambda row: row[1].get(key) or 0.0)[:_LISTED]
     heads = [column for column in ("precision", "recall", key) if any(each.get(column) is not None for _, each in rows)]
-    cells = [(name, f"{each['images']:,}", *(_part(each.get(column)) for column in heads)) for name, each in rows]
+    cells = [
+        (name, f"{each['images']:,}", *(_part(each.get(column), percent=column != key) for column in heads))
+        for name, each in rows
+    ]
     return cells, ("class", "images", *(_MEASURES.get(column, column) for column in heads))
 
 
-def _part(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
+def _part(value: float | None, *, percent: bool) -> str:
+    """Return precision or recall in percent, and a measure as everywhere else, from 0 to 1."""
+    return "" if value is None else f"{value:.1%}" if percent else f"{value:.3f}"
 
 
 def _matrix_picture(arm: str, counts: np.ndarray[Any, Any]) -> Picture:

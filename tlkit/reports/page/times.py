@@ -16,7 +16,7 @@ from tlkit.reports.page.charts import COLOURS, Chart, rounded
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
 _SUFFIX, _HEAD = "trained stages", "head"
-_OTHER = "saving and the rest"
+_OTHER = "test at the end, saving and the rest"
 _KINDS = {  # as metrics.jsonl has them; "steps" are divided
     "decoding": "decoding",  # before the epoch that tells of it, and not in its seconds
     "storing": "frozen stages, stored once",
