@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from tlkit.plugin import Dataset, Download, Options
+from tlkit.plugin import DataPath, Dataset, Download, Options
 from tlkit_masks import VOC_2012
 
 VOC_CLASSES = (
@@ -36,10 +36,10 @@ class CocoOptions(Options):
     """
 
     path: str | None = None
-    train: str = "annotations/instances_train2017.json"
-    validation: str | None = None
-    test: str = "annotations/instances_val2017.json"
-    images: str | None = None
+    train: DataPath = "annotations/instances_train2017.json"
+    validation: DataPath | None = None
+    test: DataPath = "annotations/instances_val2017.json"
+    images: DataPath | None = None
     test_fraction: Fraction = 0.2
     bad_boxes: BadBoxes = "error"
 
@@ -93,6 +93,7 @@ coco = Dataset(
     read="tlkit_boxes.coco_json:read",
     find="tlkit_boxes.coco_json:find",
     options=CocoOptions,
+    test_options=("train", "validation", "test"),
     page="https://cocodataset.org",
     licence="annotations CC BY 4.0; pictures from Flickr, each with a licence of its own",
     summary="objects in boxes, as COCO's JSON has them: COCO itself, or pictures of your own",
@@ -101,6 +102,7 @@ voc = Dataset(
     read="tlkit_boxes.voc_xml:read",
     find="tlkit_boxes.voc_xml:find",
     options=VocOptions,
+    test_options=("year",),
     downloads=_voc_downloads,
     page="http://host.robots.ox.ac.uk/pascal/VOC",
     licence="research use; pictures from Flickr (Everingham et al. 2010)",
@@ -110,5 +112,6 @@ yolo = Dataset(
     read="tlkit_boxes.yolo_text:read",
     find="tlkit_boxes.yolo_text:find",
     options=YoloOptions,
+    test_options=(),
     summary="objects in boxes, as YOLO's text files have them: a line of class, middle and size for each",
 )

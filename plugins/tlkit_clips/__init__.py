@@ -23,6 +23,7 @@ clips = Dataset(
     read="tlkit_clips.read:read",
     find="tlkit_clips.read:find",
     options=ClipsOptions,
+    test_options=(),
     licence="that of the clips",
     summary="video clips in one sub-folder per class: frames of each, which a split keeps together; needs tlkit[video]",
 )

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tlkit.plugin import Channels, Dataset, Options, PixelRange
+from tlkit.plugin import Channels, DataPath, Dataset, Options, PixelRange
 
 
 class CsvOptions(Options):
@@ -35,11 +35,11 @@ class CsvOptions(Options):
     """
 
     path: str | None = None
-    file: str = "labels.csv"
-    validation_file: str = ""
-    test_file: str = ""
+    file: DataPath = "labels.csv"
+    validation_file: DataPath = ""
+    test_file: DataPath = ""
     image: str = "path"
-    prefix: str = ""
+    prefix: DataPath = ""
     suffix: str = ""
     label: str = "label"
     classes: list[str] = Field(default_factory=list)
@@ -67,6 +67,7 @@ csv = Dataset(
     read="tlkit_csv.read:read",
     find="tlkit_csv.read:find",
     options=CsvOptions,
+    test_options=("file", "validation_file", "test_file", "split"),
     version=_version,
     licence="that of the images",
     summary="images that a CSV file lists, with a column of paths and one of classes, or of several separated ones",

@@ -69,6 +69,7 @@ folder = Dataset(
     read="tlkit_folder.read:read",
     find="tlkit_folder.read:find",
     options=FolderOptions,
+    test_options=("splits",),
     licence="that of the images",
     summary="image files in one sub-folder per class, with or without train, val and test folders above",
 )

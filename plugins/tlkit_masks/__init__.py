@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from tlkit.plugin import Dataset, Download, Options
+from tlkit.plugin import DataPath, Dataset, Download, Options
 
 Value = Annotated[int, Field(ge=0, le=65_535)]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
@@ -29,10 +29,10 @@ class SegmentationOptions(Options):
 
     path: str | None = None
     classes: list[str] | dict[str, Value | Colour] = Field(min_length=2)
-    images: str = "images"
-    masks: str = "masks"
+    images: DataPath = "images"
+    masks: DataPath = "masks"
     ending: str = ""
-    field_of_view: str | None = None
+    field_of_view: DataPath | None = None
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     group: str | None = None
 
@@ -154,6 +154,7 @@ segmentation_folder = Dataset(
     read="tlkit_masks.folder:read",
     find="tlkit_masks.folder:find",
     options=SegmentationOptions,
+    test_options=(),
     summary="a folder of your pictures, and one of their masks: values, colours, or polygons of labelme",
 )
 drive = Dataset(
@@ -161,6 +162,7 @@ drive = Dataset(
     find="tlkit_masks.retina:find_drive",
     subfolder="DRIVE",
     options=DriveOptions,
+    test_options=(),
     page="https://drive.grand-challenge.org",
     nominal={"train": 20, "test": 20},
     classes=2,
@@ -172,6 +174,7 @@ stare = Dataset(
     find="tlkit_masks.retina:find_stare",
     subfolder="STARE",
     options=StareOptions,
+    test_options=("train",),
     page="https://cecas.clemson.edu/~ahoover/stare",
     nominal={"train": 4, "test": 16},
     classes=2,
@@ -183,6 +186,7 @@ chasedb1 = Dataset(
     find="tlkit_masks.retina:find_chase",
     subfolder="CHASEDB1",
     options=ChaseOptions,
+    test_options=("train",),
     page="https://researchdata.kingston.ac.uk/96",
     nominal={"train": 20, "test": 8},
     classes=2,

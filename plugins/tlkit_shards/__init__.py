@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tlkit.plugin import Dataset, Options, PixelRange
+from tlkit.plugin import DataPath, Dataset, Options, PixelRange
 
 
 class _StoredOptions(Options):
@@ -21,8 +21,8 @@ class _StoredOptions(Options):
     """
 
     path: str | None = None
-    validation: str = ""
-    test: str = ""
+    validation: DataPath = ""
+    test: DataPath = ""
     classes: list[str] = Field(default_factory=list)
     buffer: int | None = Field(default=None, ge=1)
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
@@ -59,6 +59,7 @@ shards = Dataset(
     verify="tlkit_shards.find:verify",
     addresses=True,
     options=ShardsOptions,
+    test_options=("validation", "test"),
     licence="that of the images",
     summary="images in WebDataset tar shards, on a disk or behind an address",
 )
@@ -68,6 +69,7 @@ parquet = Dataset(
     verify="tlkit_shards.find:verify",
     addresses=True,
     options=ParquetOptions,
+    test_options=("validation", "test"),
     licence="that of the images",
     summary="images in parquet files of the Hugging Face layout, on a disk or behind an address",
 )

@@ -70,4 +70,6 @@ def test_the_target_and_images_without_labels_are_trained_on_too(
 def test_test_images_of_other_options_may_have_been_trained_on() -> None:
     now = 'csv {"split":"part"}'
     assert [trained_data.tested(Fitted("A", each), now) for each in (now, "csv {}", ANEW, "")] == [False, True, True, False]
-    assert not trained_data.tested(Fitted("A", 'csv {"split":"part","test_fraction":0.5}'), now), "it has its own"
+    assert not trained_data.tested(Fitted("A", 'csv {"split":"part","test_fraction":0.5,"range":4095}'), now), "it has its own"
+    mine, other = "nobody's {}", 'nobody\'s {"range":4095}'  # what its options mean is not known
+    assert [trained_data.tested(Fitted("A", mine), each) for each in (mine, other)] == [False, True]

@@ -55,3 +55,5 @@ def test_a_table_outside_of_a_folder_is_not_of_its_images(photos: Path, tmp_path
     again = f"data.options.file={file}"
     assert found(place, DataTable(name="csv", options=options), again, task="multi_label")[0] == "csv"
     assert found(place, DataTable(name="csv", options=options | {"path": str(place)}), task="multi_label")[0] == "csv"
+    folder = DataTable(name="coco", options={"path": "elsewhere", "images": str(file.parent)})
+    assert "data.options.images=PATH" in found(place, folder, task="anchor_detection")[0], "a folder, too"

@@ -132,7 +132,11 @@ def plan(
     ] = None,
     device: DeviceOption = "auto",
     measure: Annotated[
-        bool, typer.Option("--measure", help="Time precisions, memory formats and kernels now; needs weights and images.")
+        bool,
+        typer.Option(
+            "--measure",
+            help="Time precisions, memory formats and kernels anew, for all recipes like this; needs weights and images.",
+        ),
     ] = False,
     processes: Annotated[
         int, typer.Option("--processes", min=1, help="Show how so many processes, started by torchrun, would share the run.")

@@ -20,7 +20,7 @@ from tlkit.plugin.images import DataFiles, Images, Split
 from tlkit.plugin.logger import LoggedEnd, LoggedRun, Logger, RunLogger
 from tlkit.plugin.masks import IGNORED, MaskCoding, MaskFile
 from tlkit.plugin.members import ImageFile, ImageFiles, Member, Storage, Subset
-from tlkit.plugin.options import Channels, Options, PixelRange
+from tlkit.plugin.options import Channels, DataPath, Options, PixelRange
 from tlkit.plugin.remembered import recall, remember
 from tlkit.plugin.weights import CAFFE, HUB, HUB_SITE, IMAGENET, Convention, Download, Values, Weights, pytorch
 
@@ -41,6 +41,7 @@ __all__ = [
     "Channels",
     "Convention",
     "DataFiles",
+    "DataPath",
     "Dataset",
     "Demand",
     "DomainBatch",

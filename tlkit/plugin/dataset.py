@@ -38,6 +38,8 @@ class Dataset:
             them, which is called with None for the defaults.
         classes: Number of classes where it is fixed.
         options: The plugin's own options; a field `path` names the folder.
+        test_options: The options that say which images are the data set's own test images; None where any of them may. Another value of one
+            of these is what makes `evaluate` say that a run may have been trained on them.
         version: Of what `find` and `read` make of the same files and options, for a plugin that makes something else of them than it did:
             part of a run's digest, so that finished runs of another version do not count. "", for the first, leaves digests as they are.
             Where it depends on them, a function of the options and of whether a cross-validation divides the images.
@@ -57,13 +59,17 @@ class Dataset:
     nominal: Mapping[str, int] | Callable[[Any], Mapping[str, int]] = field(default_factory=dict)
     classes: int | None = None
     options: type[BaseModel] | None = None
+    test_options: tuple[str, ...] | None = None
     version: str | Callable[[Any, bool], str] = ""
     licence: str = ""
     summary: str = ""
 
     def __post_init__(self) -> None:
-        """Raise PluginError where the options are no model, or the version is neither text nor a function."""
+        """Raise PluginError where the options are no model, test_options names none of them, or the version is neither text nor a function."""
         check_options(self.read, self.options)
+        known = {} if self.options is None else self.options.model_fields
+        if not set(self.test_options or ()) <= set(known):
+            raise PluginError(f"{self.read}: test_options is {self.test_options!r}.", f"names of its options: {tuple(known)}")
         if not isinstance(self.version, str) and not callable(self.version):
             raise PluginError(
                 f"{self.read}: version is {self.version!r}.", 'text, version = "2", or a function that returns it'

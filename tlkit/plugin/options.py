@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -28,6 +29,25 @@ PixelRange = Annotated[float | Annotated[list[float], Field(min_length=2, max_le
 Channels = Annotated[int | None, Field(exclude=True)]
 """The option `channels` of a data set that can read images of bands. The key `data.channels` of a recipe fills it in; it is no key of
 [data.options]."""
+
+
+_NAMES_FILES = object()
+DataPath = Annotated[str, _NAMES_FILES]
+"""An option of a data set that names a file or a folder: below its folder, or by its whole path. `path`, the folder itself, needs no mark."""
+
+
+def path_options(options: type[BaseModel] | None) -> frozenset[str]:
+    """Return the options, beside `path`, that say of themselves that they name files: `DataPath` and `pathlib.Path`."""
+    fields = {} if options is None else options.model_fields
+    return frozenset(
+        name
+        for name, field in fields.items()
+        if name != "path" and (_NAMES_FILES in field.metadata or _is_path(field.annotation))
+    )
+
+
+def _is_path(annotation: object) -> bool:
+    return annotation is Path or any(each is _NAMES_FILES or _is_path(each) for each in get_args(annotation))
 
 
 def check_options(target: str, options: object) -> None:

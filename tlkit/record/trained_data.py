@@ -89,11 +89,17 @@ def tested(fit: Fitted, now: str) -> bool:
 
 
 def _own(said: str) -> tuple[str, Any]:
-    """Return a `split` without the fraction that is held out where a data set has no test images of its own."""
+    """Return a `split` with the options alone that may say which images are the data set's own test images.
+
+    Where the data set does not say which do, all but the fraction that is held out where there are none of its own.
+    """
     name, _, options = said.partition(" ")
-    with contextlib.suppress(ValueError):
-        read = json.loads(options)
-        return name, {key: value for key, value in read.items() if key != "test_fraction"} if isinstance(read, dict) else read
+    says = None
+    with contextlib.suppress(TlkitError):  # a plugin that is not installed any more
+        says = registry.get(Dataset, name).test_options
+    with contextlib.suppress(ValueError, AttributeError):
+        read = json.loads(options).items()
+        return name, {key: value for key, value in read if (key != "test_fraction" if says is None else key in says)}
     return name, {}
 
 

@@ -12,6 +12,7 @@ from tlkit.errors import DataError, TlkitError, in_setting, nearest, option, set
 from tlkit.plans import band_checks, dataset_facts, dataset_images, overlap, seen_images
 from tlkit.plans.resolved import Source
 from tlkit.plugin import DataFiles, Dataset, Images, Split, registry
+from tlkit.plugin.options import path_options
 from tlkit.recipe import naming, parsing
 from tlkit.recipe.messages import dotted
 from tlkit.recipe.settings import parse_setting
@@ -147,16 +148,26 @@ def _own_options(on: str, table: DataTable, given: Mapping[str, Any]) -> Mapping
     """Return the recipe's options, for another folder too.
 
     Raises:
-        TlkitError: one that is not given anew names a file of the recipe's folder, a table for instance, by its whole path.
+        TlkitError: one that is not given anew names a file or folder of the recipe's images, a table for instance, by its whole path.
     """
     if Path(str(table.options.get("path", ""))).resolve() != Path(on).resolve():
+        said = path_options(registry.get(Dataset, table.name).options)
         for key, value in table.options.items():
-            if key not in ("path", *given) and isinstance(value, str) and Path(value).is_absolute() and Path(value).is_file():
+            if (
+                key not in ("path", *given)
+                and isinstance(value, str)
+                and _is_whole(value)
+                and (key in said if said else Path(value).is_file())
+            ):
                 raise TlkitError(
                     f"evaluate: {on}: data.options.{key} of the run's recipe, {value}, is of the images that it was trained on.",
-                    f"name the file of these: {setting(f'data.options.{key}=FILE')}",
+                    f"name that of these: {setting(f'data.options.{key}=PATH')}",
                 )
     return table.options
+
+
+def _is_whole(value: str) -> bool:
+    return Path(value).is_absolute() or "://" in value
 
 
 def _was_trained_on(run: Path, source: Source, found: DataFiles, part: str) -> bool:
