@@ -8,6 +8,7 @@ import pytest
 import torch
 from peak_memory import MEGABYTE, needs_peak, peak
 from sklearn import metrics as reference
+from torchmetrics.functional import classification
 
 from tlkit import tasks
 from tlkit.tasks import Predictions, metrics, scoring
@@ -205,3 +206,19 @@ def test_area_of_many_classes_takes_little_more_memory_than_its_probabilities() 
     given = predictions(400, images=20_000)
     scoring.details(predictions(400, images=500), [str(number) for number in range(400)])
     assert peak(lambda: metrics.areas(given.probabilities, given.targets)) < 61 * 2.2 * MEGABYTE
+
+
+@needs_peak
+def test_many_classes_take_no_memory_for_their_pairs() -> None:
+    """The matrix of 5,000 classes has 200 MB. The metrics keep the bits that torchmetrics gives from its whole matrix."""
+    small, many = predictions(30, images=90), predictions(5_000, images=40)
+    y, sure = small.targets, {"num_classes": 30}
+    assert metrics.f1(small) == float(classification.multiclass_f1_score(small.chosen, y, average="macro", **sure))
+    assert metrics.top(small, 5) == float(
+        classification.multiclass_accuracy(small.probabilities, y, top_k=5, average="micro", **sure)
+    )
+    recall = classification.multiclass_recall(small.chosen, y, average="none", **sure)
+    assert metrics.balanced_accuracy(small) == float(recall[torch.bincount(y, minlength=30) > 0].double().mean())
+    names = [str(number) for number in range(5_000)]
+    assert "confusion" not in scoring.details(many, names), "of more than 2,000 classes evaluation.json leaves it out"
+    assert peak(lambda: scoring.scores(many) | scoring.details(many, names)) < 60 * MEGABYTE

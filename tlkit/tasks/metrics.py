@@ -18,15 +18,36 @@ if TYPE_CHECKING:
 _AT_ONCE = 1 << 20  # probabilities that are ranked at once, 8 MB
 
 
+def counts(predictions: Predictions) -> tuple[Tensor, Tensor, Tensor]:
+    """Return how many images of every class (classes,) were rightly found, wrongly found, and missed; an image has one class.
+
+    They are the diagonal and the margins of the confusion matrix, of which the whole takes 3.8 GB for 21,841 classes.
+    """
+    import torch
+
+    kinds, targets, chosen = predictions.classes, predictions.targets, predictions.chosen
+    hit, picked, there = (torch.bincount(each, minlength=kinds) for each in (targets[chosen == targets], chosen, targets))
+    return hit, picked - hit, there - hit
+
+
 def balanced_accuracy(predictions: Predictions) -> float:
     """Return the mean over the classes that there are of the part of their images that are correct; an image has one class."""
-    import torch
-    from torchmetrics.functional import classification as known
+    hit, _, missed = counts(predictions)
+    there = hit + missed
+    return float((hit / there)[there > 0].double().mean())
 
-    kinds, targets = predictions.classes, predictions.targets
-    recall = known.multiclass_recall(predictions.chosen, targets, num_classes=kinds, average="none")
-    there = torch.bincount(targets, minlength=kinds) > 0
-    return float(recall[there].double().mean())
+
+def f1(predictions: Predictions) -> float:
+    """Return the mean of 2 p r / (p + r) over the classes that there are, or that were predicted; an image has one class."""
+    hit, false, missed = counts(predictions)
+    known = hit + false + missed > 0
+    return float(((2.0 * hit / (2.0 * hit + missed + false)).where(known, 0.0) / known.sum()).sum())
+
+
+def top(predictions: Predictions, most: int) -> float:
+    """Return the part of the images whose class is among the `most` most probable; an image has one class."""
+    first = predictions.probabilities.topk(most, dim=1).indices
+    return float((first == predictions.targets[:, None]).any(1).float().mean())
 
 
 def areas(probabilities: Tensor, targets: Tensor) -> list[float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _TOP = 5
+_MATRIX = 2000  # classes; a matrix of more takes over 12 MB of evaluation.json
 
 
 # ---- targets: (N,) int64, 0 <= label < classes
@@ -127,19 +128,11 @@ def scores(predictions: Predictions) -> Mapping[str, float | None]:
         balanced_accuracy: Mean over the classes that there are of the part of their images that are correct.
         top5: Part of the images whose class is among the five most probable, where there are more classes than that.
         f1: Mean over classes of 2 p r / (p + r).
-
-    Source: torchmetrics.functional.classification.
     """
-    from torchmetrics.functional import classification as known
-
-    kinds, targets = predictions.classes, predictions.targets
     found: dict[str, float | None] = {"balanced_accuracy": metrics.balanced_accuracy(predictions)}
-    if kinds > _TOP:
-        found["top5"] = float(
-            known.multiclass_accuracy(predictions.probabilities, targets, num_classes=kinds, top_k=_TOP, average="micro")
-        )
-    found["f1"] = float(known.multiclass_f1_score(predictions.chosen, targets, num_classes=kinds, average="macro"))
-    return found
+    if predictions.classes > _TOP:
+        found["top5"] = metrics.top(predictions, _TOP)
+    return found | {"f1": metrics.f1(predictions)}
 
 
 def auroc(predictions: Predictions) -> float | None:
@@ -151,16 +144,20 @@ def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
     """Return what happened to every class.
 
     Returns:
-        confusion: (classes, classes) images by class, a row, and prediction, a column.
+        confusion: (classes, classes) images by class, a row, and prediction, a column; left out where there are more than 2,000 classes.
         per_class: Name -> images, precision, recall, f1, auroc; None where one is not defined.
     """
+    areas = metrics.areas(predictions.probabilities, predictions.targets)
+    per_class = metrics.per_class(names, *metrics.counts(predictions), areas)
+    whole = {"confusion": _confusion(predictions)} if predictions.classes <= _MATRIX else {}
+    return whole | {"per_class": per_class}
+
+
+def _confusion(predictions: Predictions) -> list[list[int]]:
     from torchmetrics.functional import classification as known
 
-    confusion = known.multiclass_confusion_matrix(predictions.chosen, predictions.targets, num_classes=predictions.classes)
-    hit = confusion.diagonal()
-    areas = metrics.areas(predictions.probabilities, predictions.targets)
-    per_class = metrics.per_class(names, hit, confusion.sum(0) - hit, confusion.sum(1) - hit, areas)
-    return {"confusion": confusion.tolist(), "per_class": per_class}
+    matrix = known.multiclass_confusion_matrix(predictions.chosen, predictions.targets, num_classes=predictions.classes)
+    return cast("list[list[int]]", matrix.tolist())
 
 
 METRICS = {
