@@ -232,7 +232,7 @@ def setting(*texts: str) -> str:
     """Return how a message changes keys: "--set a.b=3" on the command line, 'settings=["a.b=3"]' in Python."""
     if _COMMAND_LINE.get():
         return " ".join(f"--set {shlex.quote(text)}" for text in texts)
-    return f"settings={json.dumps(texts)}"
+    return f"settings={json.dumps(texts, ensure_ascii=False)}"
 
 
 def in_setting(key: str) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from tlkit import api
 from tlkit.errors import RunFolderError, RunLocked
 from tlkit.plans import jobs, resolve
-from tlkit.record import run_choice
+from tlkit.record import results, run_choice
 from tlkit.sources.places import Places
 
 ONE = ("schedule.epochs=1", "data.options.train=32")
@@ -71,6 +71,11 @@ def test_two_recipes_of_one_name_do_not_share_a_folder(toy_recipe: Path) -> None
     assert api.apply(other, ONE, runs=runs).changed, "a renamed recipe with one more arm takes nothing away"
     with pytest.raises(RunFolderError, match=r"holds the runs of another recipe file, other\.toml"):
         api.apply(toy_recipe, ONE, runs=runs)  # which would take the arm away
+    for file, name in (("b ä\\2.toml", "b---2"), ("toy ä.toml", "toy-2"), ("日本.toml", "recipe")):
+        with pytest.raises(
+            RunFolderError, match=f'name = "{name}"\n'
+        ):  # which is a name that a recipe may have, and another one
+            results.refuse_other_recipe(done.folder, file=file, folders=[])
     assert api.apply(toy_recipe, [*ONE, "data.batch_size=8"], runs=toy_recipe.parent / "more").changed
 
 

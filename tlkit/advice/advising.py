@@ -27,6 +27,7 @@ from tlkit.events import Observer
 from tlkit.plans import dataset_images, dataset_parts, jobs
 from tlkit.plans.dataset_parts import Selected
 from tlkit.plugin import DataFiles, Images
+from tlkit.recipe.tables import name_of
 from tlkit.record.advice import Advice, Candidate, Expected, MoreLabels, Trial
 from tlkit.run.remote_jobs import Elsewhere
 from tlkit.sources import data_files, weight_files
@@ -140,7 +141,7 @@ def _trials(
         return None
     return trying.Trials(
         images=facts.images, train=facts.train, epochs=source.arm.schedule.epochs, own="validation" in facts.images.splits,
-        seed=source.recipe.seeds[0], recipe=f"{telling.name_of(out)}-trials", runs=runs,
+        seed=source.recipe.seeds[0], recipe=f"{name_of(out.resolve().stem, 'advised')}-trials", runs=runs,
         places=replace(source.places, recipe=out.resolve().parent), where=source.name,
         forward={name: each.candidate.seconds or _FORWARD for name, each in networks.items()},
         budget=prober.budget, device=prober.device, observer=prober.observer, watch=prober.watch, notes=notes,

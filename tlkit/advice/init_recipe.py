@@ -17,6 +17,7 @@ from tlkit.advice.folder_look import Look
 from tlkit.advice.strategies import FEW, MANY, SCRATCH, Likeness, Strategy
 from tlkit.errors import DataError, DataMissing, TlkitError
 from tlkit.plugin import Backbone, registry
+from tlkit.recipe.tables import name_of
 
 _FEW = 8  # images a class below which no fine-tuning is proposed
 _SPLITS = re.compile(r"data\.options\.splits = (\{.*?\})")
@@ -105,7 +106,7 @@ def recipe_text(folder: Path, seen: Look, path: Path, likeness: Likeness | None 
     return f"""\
 {_heading(folder, seen, path, strategy)}# Result: not measured yet.
 format = 1
-name = "{_name(path.resolve().with_suffix(""))}"
+name = "{name_of(path.resolve().stem, "images")}"
 
 [backbone]
 name = "{backbone}"
@@ -267,11 +268,6 @@ def _network(short_side: int) -> tuple[str, str, int]:
     if any(entry.name == "efficientnet_lite0" for entry in registry.entries(Backbone)):
         return "efficientnet_lite0", "imagenet", size
     return "resnet18", "imagenet1k-v1", size
-
-
-def _name(folder: Path) -> str:
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in folder.resolve().name).strip("-._")
-    return kept[:80] or "images"
 
 
 def _relative(folder: Path, path: Path) -> str:

@@ -18,6 +18,7 @@ from tlkit.errors import first_few
 from tlkit.inspection import inspecting
 from tlkit.inspection.inspected import Inspected
 from tlkit.plans import dataset_facts
+from tlkit.recipe.tables import name_of
 from tlkit.record.advice import Advice, Candidate
 from tlkit.record.findings import Findings
 
@@ -99,7 +100,7 @@ def write(out: Path, facts: Facts, advised: Proposal, advice: Advice) -> None:
         TlkitError: it cannot be written.
     """
     given = facts.source.recipe.model_dump(mode="json", include=set(_KEPT), exclude_unset=True, exclude_none=True)
-    header = {"format": 1, "name": name_of(out), **given}
+    header = {"format": 1, "name": name_of(out.resolve().stem, "advised"), **given}
     seen = (
         f"{advice.source}: {advice.classes:,} classes, {advice.train:,} training and {advice.validation:,} validation images; the smallest "
         f"class is {advice.least[1]} with {advice.least[0]:,} training images. Heads were judged on {units.images(advice.sample)} of them."
@@ -107,9 +108,3 @@ def write(out: Path, facts: Facts, advised: Proposal, advice: Advice) -> None:
     more = (advice.more_labels.words(),) if advice.more_labels is not None else ()
     comments = (seen, *advice.look, advice.sentence, *(f"Why: {line}" for line in advice.why), *more)
     advice_recipe.write(out, advised.tables, header=header, comments=comments)
-
-
-def name_of(out: Path) -> str:
-    """Return the name of a recipe, by its file."""
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in out.resolve().stem).strip("-._")
-    return name[:80] or "advised"

@@ -47,7 +47,7 @@ class Classes:
         if self.names != of_run and set(self.names) == set(of_run):
             raise TlkitError(
                 "Model: classes are in another order than the run's that weights= names.",
-                f"classes={json.dumps(list(of_run))}, or leave classes out",
+                f"classes={json.dumps(list(of_run), ensure_ascii=False)}, or leave classes out",
             )
         return self
 

@@ -36,6 +36,12 @@ def _say_name(value: object, check: ValidatorFunctionWrapHandler) -> str:
         raise
 
 
+def name_of(text: str, otherwise: str) -> str:
+    """Return the name for a recipe that is most like a text, such as a file's name; `otherwise` where it has no such character."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text).strip("-._")
+    return kept[:LONGEST] or otherwise
+
+
 FolderName = Annotated[str, Field(pattern=NAME, max_length=LONGEST), WrapValidator(_say_name)]
 MOST_CHANNELS = 1024
 Means = Annotated[list[float], Field(min_length=1, max_length=MOST_CHANNELS)]

@@ -13,6 +13,7 @@ from typing import Any
 from tlkit import files
 from tlkit.errors import RunFolderError, option
 from tlkit.recipe.ensemble import Ensemble
+from tlkit.recipe.tables import LONGEST, name_of
 from tlkit.record import arm_differences, domains, ensembles, file_lock, findings, run_folder, run_status, search_record
 from tlkit.record.run_folder import Coordinates
 from tlkit.record.statistics import FEWEST
@@ -179,10 +180,12 @@ def refuse_other_recipe(recipe_folder: Path, *, file: str, folders: Iterable[Pat
     earlier = read(recipe_folder)
     if earlier is None or earlier.get("file") == file or set(_names(earlier) or ()) <= {folder.name for folder in folders}:
         return
+    name = name_of(Path(file).stem, "recipe")
+    other = name if name != recipe_folder.name else f"{name[: LONGEST - 2]}-2"
     raise RunFolderError(
         f"{recipe_folder}: holds the runs of another recipe file, {earlier.get('file')}, and {file} has the same name "
         f'"{recipe_folder.name}".',
-        f"another name in {file}: name = {json.dumps(Path(file).stem)}",
+        f'another name in {file}: name = "{other}"',
         f"or another folder for its runs: {option('runs', 'DIR')}",
     )
 

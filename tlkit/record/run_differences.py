@@ -112,7 +112,7 @@ def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     """Return nested tables as key -> value, keys written as TOML's dotted keys; an empty table has none."""
     found: dict[str, object] = {}
     for name, value in tables.items():
-        key = prefix + (name if _BARE.fullmatch(name) else json.dumps(name))
+        key = prefix + (name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False))
         found |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
     return found
 
