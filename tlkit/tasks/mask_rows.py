@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tlkit.plugin.masks import IGNORED
 from tlkit.tasks.mask_metrics import BINS, LEAST_LOGIT, WIDTH
+from tlkit.tasks.number_counts import COPIES, counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,21 +44,12 @@ def _counted(numbers: Tensor, known: Tensor, bins: int) -> Tensor:
     """
     import torch
 
-    images, total = len(numbers), len(numbers) * bins
-    first = torch.arange(0, total, bins, device=numbers.device)[:, None, None]
-    places = torch.where(known, numbers + first, total).flatten()  # all others are counted in one more bin
-    found = _counted_there(places, total + 1) if places.is_cuda else torch.bincount(places, minlength=total + 1)
-    return found[:-1].reshape(images, bins).double()
-
-
-def _counted_there(places: Tensor, bins: int) -> Tensor:
-    """Return what torch.bincount does (bins,), which on a GPU reads the largest number. Whole numbers add up to the same in any order."""
-    import torch
-
-    found = torch.zeros(bins, dtype=torch.int64, device=places.device)
-    before, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(False)  # in a fixed order the numbers are sorted first
-    try:
-        return found.scatter_add_(0, places, torch.ones((), dtype=torch.int64, device=places.device).expand_as(places))
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=only_warned)
+    images, others = len(numbers), bins  # all others are counted in one more bin
+    places = torch.where(known, numbers, others).flatten(1)
+    if places.is_cuda:
+        turns = torch.arange(places.shape[1], device=places.device) % COPIES * (bins + 1)
+        found = counted(places + turns, COPIES * (bins + 1)).view(images, COPIES, bins + 1).sum(1)
+    else:
+        first = torch.arange(images)[:, None] * (bins + 1)
+        found = torch.bincount((places + first).flatten(), minlength=images * (bins + 1)).view(images, bins + 1)
+    return found[:, :-1].double()

@@ -6,8 +6,7 @@ putting the pictures in the order of their kinds, which the host has found; then
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -19,6 +18,7 @@ from tlkit.engine.augment import colour
 from tlkit.engine.augment.draws import Positions
 from tlkit.engine.augment.randaugment import CHANGES, MOST, blurred, equalizing, stretched
 from tlkit.recipe import augmentations
+from tlkit.tasks.number_counts import COPIES, counted
 from tlkit.units import Size
 
 
@@ -47,8 +47,6 @@ for _kind in (_Kind.MOVE, _Kind.TABLE):
     _mine = np.flatnonzero(np.equal(_KIND_OF, _kind))
     _NUMBER[_mine] = np.arange(len(_mine))
 _LEVELS = 256
-# Counters of each level: neighbouring pixels, which often have one level, add to different ones, since additions to one wait for each other.
-_COPIES = 32
 
 
 class BatchedRandAugment:
@@ -76,9 +74,8 @@ class BatchedRandAugment:
         self._moves, self._inside = (places - 1).clamp_(min=0).to(device), (places > 0).to(torch.uint8).to(device)
         self._tables = torch.stack(tables).float().to(device)  # (tables, 3, 256)
         self._levels = torch.arange(_LEVELS, dtype=torch.float32, device=device).repeat(3, 1)  # (3, 256)
-        self._one = torch.ones((), dtype=torch.int32, device=device)
         pixel = torch.arange(self._pixels)[:, None]
-        self._counters = (pixel % _COPIES * 3 * _LEVELS + torch.arange(0, 3 * _LEVELS, _LEVELS)).to(device)  # (H W, 3)
+        self._counters = (pixel % COPIES * 3 * _LEVELS + torch.arange(0, 3 * _LEVELS, _LEVELS)).to(device)  # (H W, 3)
         self._reserve_(1)
 
     def _reserve_(self, pictures: int) -> None:
@@ -199,11 +196,8 @@ class BatchedRandAugment:
 
     def _counted(self, pixels: Tensor) -> Tensor:
         """Return how many pixels (k, H W, 3) have each level: (k, 3, 256)."""
-        counts = torch.zeros((len(pixels), _COPIES * 3 * _LEVELS), dtype=torch.int32, device=pixels.device)
-        places = (self._counters + pixels).flatten(1)
-        with _any_order():
-            counts.scatter_add_(1, places, self._one.expand(places.shape))
-        return counts.view(len(pixels), _COPIES, 3, _LEVELS).sum(1)
+        counts = counted((self._counters + pixels).flatten(1), COPIES * 3 * _LEVELS)
+        return counts.view(len(pixels), COPIES, 3, _LEVELS).sum(1)
 
     def _looked_up(self, pictures: Tensor, tables: Tensor) -> Tensor:
         """Return pictures (k, H, W, 3) with the levels of their tables (k, 3, 256)."""
@@ -243,14 +237,3 @@ def _recoloured_(x: Tensor, factors: Tensor, sharpened: int, saturated: int) -> 
 def _blended(x: Tensor, other: Tensor, factors: Tensor) -> Tensor:
     """Return `colour.blended` before it is rounded down."""
     return ((x - other) * factors).add_(other).clamp_(0, 255)
-
-
-@contextmanager
-def _any_order() -> Iterator[None]:
-    """Let torch add in any order: whole numbers add up to the same, and in an order it has no kernel for a sum by place."""
-    before, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(False)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=only_warned)
