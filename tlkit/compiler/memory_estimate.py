@@ -12,6 +12,7 @@ from torch import nn
 from tlkit import tasks, units
 from tlkit.compiler import shared_networks
 from tlkit.compiler.loss_memory import loss_bytes
+from tlkit.engine import tiles
 from tlkit.engine.images.geometry import CROP_ROOM
 from tlkit.engine.kernels import functions
 from tlkit.errors import TlkitError
@@ -212,7 +213,9 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     averages = trained if arm.optimizer.ema is not None else 0
     if draft.device.type == "cuda":
         activations_bytes += _of_loss(draft, real)
-        activations_bytes *= 2  # the graph's own, and those of a shorter batch, which runs without it
+        activations_bytes += max(
+            activations_bytes, _of_tiles(draft)
+        )  # the graph's own, and a shorter batch without it, or evaluation
         gradients *= 2
     values = real * math.prod(draft.largest) * channels
     return MemoryPlan(
@@ -243,6 +246,12 @@ def _of_loss(draft: Draft, images: int) -> int:
     if not task.targets.masks:
         return 0
     return loss_bytes(task, draft.resolved.arm.loss, classes=draft.facts.classes, images=images, size=draft.largest)
+
+
+def _of_tiles(draft: Draft) -> int:
+    """Return the bytes of the largest picture that is evaluated in tiles, and of its answer; 0 where none is."""
+    canvas, classes, channels = draft.resolved.canvas, draft.facts.classes, draft.resolved.channels
+    return 0 if draft.resolved.tile is None or canvas is None else tiles.peak_bytes(canvas, classes=classes, channels=channels)
 
 
 def _copies(draft: Draft) -> int:

@@ -6,14 +6,18 @@ outside of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from tlkit.tasks import Task
+from tlkit.units import Size
 
 OVERLAP = 1 / 4  # of a tile, with the next one
+# Bytes of a pixel while logits are made of its probabilities, for each class and beside them; and while its answer is counted for a mask.
+_MADE, _COUNTED = (16, 0), (4, 55)
 _CPU = torch.device("cpu")
 
 
@@ -35,6 +39,17 @@ def logits(task: Task, answer: Callable[[Tensor], Tensor], x: Tensor, *, tile: i
     overlap = int(tile * OVERLAP)
     found = [blended(shares, picture[None], tile=tile, overlap=overlap, place=x.device) for picture in x]
     return task.logits(torch.cat(found))
+
+
+def peak_bytes(size: Size, *, classes: int, channels: int) -> int:
+    """Return the bytes that a float32 picture in tiles and its answer take at most where tiles are put together, until its pixels are counted.
+
+    Args:
+        size: Height and width of the picture.
+        classes: Number of classes.
+        channels: Of the picture.
+    """
+    return math.prod(size) * (4 * channels + max(each * classes + beside for each, beside in (_MADE, _COUNTED)))
 
 
 def blended(

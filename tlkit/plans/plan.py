@@ -176,7 +176,8 @@ class MemoryPlan:
             BatchNorm while that is folded.
         gradients: Of what trains in the largest phase.
         optimizer: State of every trained parameter, with its running mean.
-        activations: Kept for the backward pass of one batch, and the largest that pass; on a GPU those of the graph beside them.
+        activations: Kept for the backward pass of one batch, and the largest that pass; on a GPU also those of the graph, or
+            a picture in tiles if that is more.
         images: One batch of input; on a GPU also the inputs that a captured step reads, and what augmenting a batch takes.
         embeddings: Of a solved head, what it reads of all training images, and the copy that its estimator works on; in the memory of
             the processor, also where the network is on a GPU.
