@@ -39,6 +39,24 @@ def test_the_forward_pass_takes_as_many_kernels_for_any_batch_and_waits_for_noth
     assert len(operators.kernels) <= MOST_FORWARD
 
 
+def test_a_step_of_several_processes_copies_nothing_from_the_host(toy_recipe: Path) -> None:
+    """A graph that is captured may not: neither the parts of processes in BatchNorm's statistics nor the predictions that count."""
+    network, plan = made(toy_recipe)
+    whole = Whole((16,), (8,))
+    with on_a_gpu_that_is_not_there():
+        step = there(network, plan, Remembering())
+        assert step._reduction is not None
+        x, y = torch.empty(8, 3, 16, 16, device=FAKE), torch.zeros(8, dtype=torch.int64, device=FAKE)
+        for parameter in network.parameters():
+            parameter.grad = torch.empty_like(parameter)
+        with Operators() as operators:  # with gradients: else torch normalises
+            found = step._losses.of((x, y), whole, 0, Counted(8), synced=True, start=0, aux_heads={})
+            step._add_(0, found, 8, here=True)
+            step._reduction.sum_(whole, synced=True)
+    assert operators.kernels.count("var_mean") == 3
+    assert (operators.reads, operators.uploads) == ([], 0)
+
+
 @pytest.mark.parametrize("more", [(), ("clip_norm=0.1", "ema=0.99")], ids=["plain", "all"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_optimizer_takes_few_kernels_and_waits_for_nothing(toy_recipe: Path, optimizer: str, more: tuple[str, ...]) -> None:

@@ -145,6 +145,23 @@ def test_settings_of_a_gpu_are_put_back_after_an_error() -> None:
     assert before == (False, False, 0, True, "convolutions tf32, products ieee"), "as torch has them"
 
 
+def test_a_gpu_that_is_named_by_its_number_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch would take some hundred MB of the first one as well, whose streams it waits for before a capture."""
+    current: list[torch.device] = []
+
+    @contextmanager
+    def chosen(device: torch.device) -> Iterator[None]:
+        current.append(device)
+        yield
+        current.remove(device)
+
+    monkeypatch.setattr(torch.cuda, "device", chosen)
+    for device, expected in ((torch.device("cuda:1"), ["cuda:1"]), (CUDA, []), (torch.device("cpu"), [])):
+        with torch_settings.applied(device):
+            assert list(map(str, current)) == expected
+        assert current == []
+
+
 def test_settings_stay_until_the_last_thread_is_done() -> None:
     def state() -> tuple[object, ...]:
         return *_gpu_settings(), torch.get_default_dtype(), list(warnings.filters)

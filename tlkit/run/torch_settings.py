@@ -24,15 +24,17 @@ def applied(device: torch.device) -> Iterator[None]:
     """Set what a run on a device needs for as long as the context lasts.
 
     Torch starts no more threads than there are processors to use, of which a container's quota tells it nothing; OMP_NUM_THREADS
-    and MKL_NUM_THREADS count before that. On a GPU float32 means float32, and operators give the same bits every time. Default type
-    and device, gradients and autocast are torch's own, see `usual`.
+    and MKL_NUM_THREADS count before that. On a GPU float32 means float32, operators give the same bits every time, and a GPU that is named
+    by its number is the current one: else torch would take memory of the first one too, once for each process of a run. Default type and
+    device, gradients and autocast are torch's own, see `usual`.
     """
+    here = torch.cuda.device(device) if device.type == "cuda" and device.index is not None else nullcontext()
     threads = torch.get_num_threads()
     wanted = min(threads, machine.processors()) if not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} & os.environ.keys() else threads
     try:
         if wanted != threads:
             torch.set_num_threads(wanted)
-        with usual(), _EXACT() if device.type == "cuda" else nullcontext():
+        with here, usual(), _EXACT() if device.type == "cuda" else nullcontext():
             yield
     finally:
         if wanted != threads:

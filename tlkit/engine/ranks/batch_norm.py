@@ -65,7 +65,9 @@ class _BatchNorm(torch.autograd.Function):
         over = [0, *range(2, x.ndim)]
         own_var, own_mean = torch.var_mean(values, over, correction=0)
         means, variances = ranks.stacked(torch.stack([own_mean, own_var])).unbind(1)  # (size, C) each
-        parts = torch.tensor([count / sum(counts) for count in counts], dtype=values.dtype).to(x.device)[:, None]
+        parts = torch.stack(
+            [values.new_full((1,), count / sum(counts)) for count in counts]
+        )  # copied from nowhere: a graph captures it
         mean = (parts * means).sum(0)
         var = (parts * (variances + (means - mean).square())).sum(0)
         normal = (values - _shaped(mean, x)) * _shaped(torch.rsqrt(var + eps), x)

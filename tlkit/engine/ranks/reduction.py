@@ -65,7 +65,7 @@ class Reduction:
         row = self._counted[number]
         row[_LOSS] = loss * counted
         row[_CORRECT] = correct
-        row[_PREDICTIONS] = torch.as_tensor(predictions, device=row.device)
+        row[_PREDICTIONS].fill_(predictions)
         row[_BAD] = (~torch.isfinite(total)).double()
 
     def note_aux_(self, number: int, *, counted: int | Tensor, loss: Tensor) -> None:
