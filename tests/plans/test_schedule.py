@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR, StepLR
 
-from tlkit.plans.schedule import Schedule, factor, ramp, warmup_steps
-from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
+from tlkit.plans.schedule import factor, ramp, warmup_steps
+from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Schedule, Step
 
 
 def ours(schedule: Schedule, steps_per_epoch: int) -> list[float]:

@@ -21,19 +21,6 @@ from tlkit.recipe.recipe import Arm, arm_toml
 from tlkit.recipe.settings import parse_setting
 
 BASE: dict[str, Any] = {"format": 1, "name": "small", "backbone": {"name": "toy", "weights": "none"}}
-NAMES = [
-    "random_crop",
-    "random_resized_crop",
-    "hflip",
-    "vflip",
-    "rotate",
-    "elastic",
-    "color_jitter",
-    "random_erasing",
-    "mixup",
-    "cutmix",
-    "randaugment",
-]
 
 
 def recipe(augment: object, **more: object) -> dict[str, Any]:
@@ -61,14 +48,15 @@ WRITTEN: dict[str, dict[str, object]] = {
     "random_resized_crop": {"scale": [0.08, 1.0], "ratio": [3 / 4, 4 / 3]},
     "hflip": {"p": 0.5},
     "vflip": {"p": 0.5},
-    "elastic": {"pixels": 10.0, "points": 3},
     "rotate": {"degrees": 15.0},
+    "elastic": {"pixels": 10.0, "points": 3},
     "color_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
     "random_erasing": {"p": 0.25, "scale": [0.02, 0.33], "ratio": [0.3, 3.3]},
     "mixup": {"alpha": 0.2},
     "cutmix": {"alpha": 1.0},
     "randaugment": {"ops": 2, "magnitude": 9},
 }
+NAMES = list(WRITTEN)
 
 
 @pytest.mark.parametrize("name", NAMES)

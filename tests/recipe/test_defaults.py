@@ -31,6 +31,7 @@ from tlkit.recipe.defaults import Defaults
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.settings import parse_setting
+from tlkit.recipe.table import names
 from tlkit.sources.places import Places
 from tlkit_csv import CsvOptions
 
@@ -55,26 +56,11 @@ TABLES: dict[type[BaseModel], Defaults] = {
     map_tables.Gradual: defaults.GRADUAL,
     map_tables.RateRange: defaults.RATE_RANGE,
     map_tables.Rate: defaults.RATE,
-    optimizers.Sgd: defaults.OPTIMIZERS["sgd"],
-    optimizers.Adam: defaults.OPTIMIZERS["adam"],
-    optimizers.AdamW: defaults.OPTIMIZERS["adamw"],
-    schedules.Constant: defaults.SCHEDULES["constant"],
-    schedules.Step: defaults.SCHEDULES["step"],
-    schedules.Cosine: defaults.SCHEDULES["cosine"],
-    schedules.OneCycle: defaults.SCHEDULES["one_cycle"],
     losses.LossTable: defaults.LOSS,
     tables.EarlyStopping: defaults.EARLY_STOPPING,
-    augmentations.RandomCrop: defaults.AUGMENTATIONS["random_crop"],
-    augmentations.RandomResizedCrop: defaults.AUGMENTATIONS["random_resized_crop"],
-    augmentations.HFlip: defaults.AUGMENTATIONS["hflip"],
-    augmentations.VFlip: defaults.AUGMENTATIONS["vflip"],
-    augmentations.Elastic: defaults.AUGMENTATIONS["elastic"],
-    augmentations.Rotate: defaults.AUGMENTATIONS["rotate"],
-    augmentations.ColorJitter: defaults.AUGMENTATIONS["color_jitter"],
-    augmentations.RandomErasing: defaults.AUGMENTATIONS["random_erasing"],
-    augmentations.Mixup: defaults.AUGMENTATIONS["mixup"],
-    augmentations.Cutmix: defaults.AUGMENTATIONS["cutmix"],
-    augmentations.RandAugment: defaults.AUGMENTATIONS["randaugment"],
+    **{table: defaults.OPTIMIZERS[name] for name, table in names(optimizers.Optimizer).items()},
+    **{table: defaults.SCHEDULES[name] for name, table in names(schedules.Schedule).items()},
+    **{table: defaults.AUGMENTATIONS[name] for name, table in names(augmentations.Augmentation).items()},
 }
 OPTIONS: dict[type, dict[str, Defaults]] = {
     Backbone: dict(defaults.BACKBONE_OPTIONS),

@@ -20,7 +20,7 @@ class Square(Table):
 
 @pytest.fixture
 def drawing() -> type[Table]:
-    shape = Annotated[Annotated[Circle | Square, Field(discriminator="name")], by_name("shape", Circle, Square)]
+    shape = Annotated[Annotated[Circle | Square, Field(discriminator="name")], by_name("shape", Circle | Square)]
     return create_model("Drawing", __base__=Table, shape=(shape, ...))
 
 

@@ -164,7 +164,7 @@ class TestOnAGpu:
         assert len(held) == 10
         assert len(set(held[2:])) == 1, held
 
-    @pytest.mark.parametrize("augment", ["", *augmentations.Name.__args__])
+    @pytest.mark.parametrize("augment", ["", *augmentations.NAMES])
     def test_nothing_waits_for_the_gpu_within_an_epoch(self, toy_recipe: Path, augment: str) -> None:
         """From the fifth step of an epoch of 70 on, across a look at the loss: passes if torch's own watch finds no wait."""
         last = 70

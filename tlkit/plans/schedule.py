@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
+from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Schedule, Step
 
-Schedule = Constant | Step | Cosine | OneCycle
 _RAMP = 10.0  # DANN's gamma
 
 

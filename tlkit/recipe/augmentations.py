@@ -5,7 +5,6 @@ The rule: `"hflip"` and `{ name = "hflip" }` mean the same table with its defaul
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo, model_validator
 
 from tlkit.recipe.messages import no_list, problem, shown
-from tlkit.recipe.table import Table, by_name
+from tlkit.recipe.table import Table, by_name, names
 
 
 def _ascend(pair: tuple[float, float]) -> tuple[float, float]:
@@ -206,23 +205,12 @@ Augmentation = (
     | Cutmix
     | RandAugment
 )
-Name = Literal[
-    "random_crop",
-    "random_resized_crop",
-    "hflip",
-    "vflip",
-    "rotate",
-    "elastic",
-    "color_jitter",
-    "random_erasing",
-    "mixup",
-    "cutmix",
-    "randaugment",
-]
+NAMES = tuple(names(Augmentation))
 
 
 # What turns or shears a picture, and so must know its true shape: a picture that windows are taken from is stored squashed.
 _TURNING = ("rotate", "elastic", "randaugment")
+_OF_COLOUR = ("color_jitter", "randaugment")
 
 
 def needs_room(tables: Iterable[Augmentation]) -> bool:
@@ -247,12 +235,12 @@ def mixes(tables: Iterable[Augmentation]) -> bool:
 
 def of_colour(tables: Iterable[Augmentation]) -> list[str]:
     """Return the names of those that mean something for red, green and blue alone."""
-    return [table.name for table in tables if isinstance(table, ColorJitter | RandAugment)]
+    return [table.name for table in tables if table.name in _OF_COLOUR]
 
 
 def not_of_colour() -> tuple[str, ...]:
     """Return the names of all that can be applied to any number of bands."""
-    return tuple(name for name in _NAMES if name not in ("color_jitter", "randaugment"))
+    return tuple(name for name in NAMES if name not in _OF_COLOUR)
 
 
 def read(items: Sequence[str | dict[str, Any]]) -> list[Augmentation]:
@@ -277,7 +265,7 @@ def _list(value: object) -> object:
     """Refuse what is no list with an example of a list, which has the nearest augmentation."""
     if isinstance(value, list):
         return value
-    near = get_close_matches(value, _NAMES, cutoff=0.5) if isinstance(value, str) else []
+    near = get_close_matches(value, NAMES, cutoff=0.5) if isinstance(value, str) else []
     what, *hints = no_list("augment", value, near[0] if near else value, "augmentations are applied in this order")
     raise problem(what, *hints, _LISTED)
 
@@ -324,13 +312,12 @@ def _can_be_fixed(views: int | None, info: ValidationInfo) -> int | None:
     return views
 
 
-_NAMES = typing.get_args(Name)
-_LISTED = f"augmentations: {', '.join(_NAMES)}"
+_LISTED = f"augmentations: {', '.join(NAMES)}"
 _Table = Annotated[Augmentation, Field(discriminator="name")]
 _Item = Annotated[
     _Table,
-    by_name("augmentation", *typing.get_args(Augmentation)),
-    BeforeValidator(_table, json_schema_input_type=Name | _Table),
+    by_name("augmentation", Augmentation),
+    BeforeValidator(_table, json_schema_input_type=Literal[NAMES] | _Table),
 ]
 # The types of data.augment, of a second view of images without labels, and of data.augment_views, which stands after data.augment.
 Augmentations = Annotated[list[_Item], BeforeValidator(_list), AfterValidator(_go_together)]

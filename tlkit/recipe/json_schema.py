@@ -6,9 +6,11 @@ It accepts any plugin name and any plugin options, so it does not depend on the 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
+from tlkit.recipe.optimizers import Optimizer
 from tlkit.recipe.recipe import Arm, Header
+from tlkit.recipe.schedules import Schedule
 from tlkit.recipe.tables import LONGEST, NAME
 
 
@@ -51,13 +53,7 @@ _TABLES = (
     "BackboneTable",
     "HeadTable",
     "DataTable",
-    "Sgd",
-    "Adam",
-    "AdamW",
-    "Constant",
-    "Step",
-    "Cosine",
-    "OneCycle",
+    *(table.__name__ for tables in (Optimizer, Schedule) for table in get_args(tables)),
     "EarlyStopping",
     "AdaptTable",
 )

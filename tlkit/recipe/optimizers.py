@@ -61,3 +61,6 @@ class AdamW(Adam):
     weight_decay: float = Field(
         default=0.01, ge=0, le=LARGEST, description="decoupled weight decay; each step shrinks weights by this times the rate"
     )
+
+
+Optimizer = Sgd | Adam | AdamW

@@ -16,8 +16,8 @@ from tlkit.recipe.evaluation import Evaluation
 from tlkit.recipe.loggers import LoggerTable
 from tlkit.recipe.losses import LossTable
 from tlkit.recipe.map_tables import FreezeMap, RateMap
-from tlkit.recipe.optimizers import Adam, AdamW, Sgd
-from tlkit.recipe.schedules import Constant, Cosine, OneCycle, Step
+from tlkit.recipe.optimizers import AdamW, Optimizer
+from tlkit.recipe.schedules import OneCycle, Schedule
 from tlkit.recipe.search import Search
 from tlkit.recipe.table import Table, by_name
 from tlkit.recipe.tables import (
@@ -46,10 +46,8 @@ UNKNOWN = ""
 # An arm that gives one of these tables replaces the whole table.
 MAPS = ("freeze", "lr_groups")
 
-_Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]
-_Schedule = Annotated[Constant | Step | Cosine | OneCycle, Field(discriminator="name")]
-Optimizer = Annotated[_Optimizer, by_name("optimizer", Sgd, Adam, AdamW)]
-Schedule = Annotated[_Schedule, by_name("schedule", Constant, Step, Cosine, OneCycle)]
+_Optimizer = Annotated[Annotated[Optimizer, Field(discriminator="name")], by_name("optimizer", Optimizer)]
+_Schedule = Annotated[Annotated[Schedule, Field(discriminator="name")], by_name("schedule", Schedule)]
 
 
 class Arm(Table):
@@ -73,10 +71,10 @@ class Arm(Table):
         description='peak learning rate of each part: part = 1e-3, or { lr = 1e-3, weight_decay = 0.01 }, or "auto"; for its stages '
         "backbone = { lr = 1e-3, decay = 0.65 } or { from = 1e-5, to = 1e-3 }. A part is head, backbone, a stage, or a quoted module path",
     )
-    optimizer: Optimizer = Field(
+    optimizer: _Optimizer = Field(
         default_factory=lambda: AdamW(name="adamw"), description="the optimizer and its settings; default: adamw"
     )
-    schedule: Schedule = Field(
+    schedule: _Schedule = Field(
         default_factory=lambda: OneCycle(name="one_cycle"),
         description="the learning-rate schedule and the number of epochs; default: one_cycle",
     )

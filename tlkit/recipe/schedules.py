@@ -60,3 +60,6 @@ class OneCycle(ScheduleTable):
     rise: float = Field(default=0.3, gt=0, lt=1, description="fraction of all steps in which the rate rises")
     start_div: float = Field(default=25.0, gt=1, description="the first rate is the peak rate divided by this")
     end_div: float = Field(default=1e4, gt=1, description="the last rate is the first rate divided by this")
+
+
+Schedule = Constant | Step | Cosine | OneCycle

@@ -47,18 +47,23 @@ def chosen_by(check: Callable[[object], object]) -> WrapValidator:
     return WrapValidator(instead)
 
 
-def by_name(what: str, *tables: type[Table]) -> WrapValidator:
+def names(tables: object) -> dict[str, type[Table]]:
+    """Return the tables of a union, each with its own literal as `name`, by this name."""
+    return {str(typing.get_args(table.model_fields["name"].annotation)[0]): table for table in typing.get_args(tables)}
+
+
+def by_name(what: str, tables: object) -> WrapValidator:
     """Return a validator of a table whose `name` decides which of several tables it is: see `chosen_by`.
 
     Args:
         what: A table of these, in messages: "optimizer".
-        tables: The tables, each with its own literal as `name`.
+        tables: A union of them: see `names`.
     """
-    known = {str(typing.get_args(table.model_fields["name"].annotation)[0]): table for table in tables}
+    known = names(tables)
     listed = f"{what}s: {', '.join(known)}"
 
     def check(value: object) -> Table:
-        if isinstance(value, tables):
+        if isinstance(value, Table) and type(value) in known.values():
             return value
         if not isinstance(value, dict):
             raise PydanticKnownError("dict_type")
