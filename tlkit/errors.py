@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import SequenceMatcher, get_close_matches
@@ -42,9 +42,9 @@ class TlkitError(Exception):
         self.problem = f"{where}: {self.problem}"
         self.args = ("\n".join([self.problem, *(f"  {line}" for line in self.hints)]),)
 
-    def change_hint_(self, old: str, new: str) -> None:
-        """Let the hints have other words; the error stays one of its class, with its cause."""
-        self.hints = tuple(hint if new in hint else hint.replace(old, new) for hint in self.hints)
+    def reword_(self, problem: Callable[[str], str], hint: Callable[[str], str]) -> None:
+        """Let the problem and every hint have other words; the error stays one of its class, with its cause."""
+        self.problem, self.hints = problem(self.problem), tuple(map(hint, self.hints))
         self.args = ("\n".join([self.problem, *(f"  {line}" for line in self.hints)]),)
 
 
@@ -60,6 +60,17 @@ class RecipeError(TlkitError):
         self.problems = tuple(problems)
         self.rest = rest
         super().__init__(self.problems[0].problem, *self.problems[0].hints)
+        self._show()
+
+    def reword_(self, problem: Callable[[str], str], hint: Callable[[str], str]) -> None:
+        """Let every problem have other words; of those that then are the same one is left."""
+        for each in self.problems:
+            each.reword_(problem, hint)
+        self.problems = tuple({each.problem: each for each in self.problems}.values())
+        self.problem, self.hints = self.problems[0].problem, self.problems[0].hints
+        self._show()
+
+    def _show(self) -> None:
         shown = [str(problem) for problem in self.problems[:_MOST]]
         more = len(self.problems) - len(shown)
         least = "at least " if len(self.problems) >= MOST_CHECKED else ""

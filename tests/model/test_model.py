@@ -214,7 +214,7 @@ def test_freeze_for_more_epochs_than_compile_knows_of_is_no_error() -> None:
 
 
 def test_epochs_belong_to_fit() -> None:
-    with pytest.raises(TlkitError, match=r"schedule\.epochs belongs to fit") as error:
+    with pytest.raises(TlkitError, match='schedule has "epochs", which belong to fit') as error:
         _model().compile(lr_groups=RATES, schedule={"name": "cosine", "epochs": 5})
     assert "model.fit(.., epochs=5)" in str(error.value)
 
@@ -267,7 +267,7 @@ ERRORS = {
     "device": (lambda: _model(device="gpu"), "one of: auto, cpu, cuda, cuda:1"),
     "unknown device": (lambda: _model(device="tpu"), "one of: auto, cpu, cuda, cuda:1"),
     "no device": (lambda: _model(device=None), "one of: auto, cpu, cuda, cuda:1"),
-    "image size": (lambda: _model(image_size=4), "image_size"),
+    "image size": (lambda: _model(image_size=4), "Model: image_size: is 4"),
     "frozen key": (lambda: _model().freeze("blok1").compile(lr_groups=RATES), 'did you mean "block1"?'),
     "no rate": (lambda: _model().compile(lr_groups={"head": 1e-3}), "trains but has no rate"),
     "optimizer": (lambda: _model().compile(lr_groups=RATES, optimizer="adamv"), 'did you mean "adam"?'),
@@ -279,7 +279,9 @@ ERRORS = {
     "no schedule": (lambda: _model().compile(lr_groups=RATES, schedule=None), "schedules: constant"),
     "batch of none": (lambda: _model().evaluate("synthetic", options=OPTIONS, batch_size=0), "batch_size is 0"),
     "negative batch": (lambda: _model().evaluate("synthetic", options=OPTIONS, batch_size=-1), "batch_size is -1"),
-    "rate": (lambda: _model().compile(lr_groups={"backbone": 0, "head": 1e-3}), "freeze.backbone = true"),
+    "one rate": (lambda: _model().compile(lr=-1), "Model.compile: lr: is -1, but"),
+    "key of another": (lambda: _model().compile({"name": "adam", "momentum": 1}, lr=1e-3), 'optimizer={"name": "sgd", "momentum": 0.9}'),
+    "rate": (lambda: _model().compile(lr_groups={"backbone": 0, "head": 1e-3}), 'model.freeze("backbone")'),
 }  # fmt: skip
 
 
@@ -296,14 +298,17 @@ FIT_ERRORS = {
     "data of a number": ((3, {}), "Model.fit: x is an int, which is neither images nor the name"),
     "pixels": ((np.zeros(3), {}), "Model.fit: an array has shape (3,), not (N, H, W, 3)"),
     "a name that is not there": (("synthetik", {}), 'did you mean "synthetic"?'),
-    "split of a number": (("synthetic", {"split": 3}), "data.split"),
-    "options of text": (("synthetic", {"options": "x"}), "data.options"),
-    "augment of a number": (("synthetic", {"augment": 3}), "data.augment"),
+    "split of a number": (("synthetic", {"split": 3}), "Model.fit: split: is 3"),
+    "options of text": (("synthetic", {"options": "x"}), "Model.fit: options: is \"x\""),
+    "augment of a number": (("synthetic", {"augment": 3}), "Model.fit: augment: is 3"),
     "classes": (("synthetic", {"options": {"classes": 3}}), "Model(.., classes=3)"),
-    "augment": (("synthetic", {"augment": ["flip"]}), "data.augment"),
+    "augment": (("synthetic", {"augment": ["flip"]}), "Model.fit: augment.0: there is no"),
     "split": (("synthetic", {"split": {"train": 10, "train_per_class": 1}}), "give one"),
     "options": (("synthetic", {"options": {"klasses": 3}}), 'did you mean "classes"?'),
-    "epochs": (("synthetic", {"epochs": 0}), "schedule.epochs"),
+    "epochs": (("synthetic", {"epochs": 0}), "Model.fit: epochs: is 0"),
+    "part": (("synthetic", {"validation_split": 2.0}), "Model.fit: validation_split: is 2.0"),
+    "patience": (("synthetic", {"early_stopping": 0}), "Model.fit: early_stopping: is 0"),
+    "many images": (("synthetic", {"options": OPTIONS, "split": {"train": 10**6}}), 'split={"train": 80}'),
     "too many": (("synthetic", {"options": OPTIONS, "split": {"train_per_class": 99}}), "and 99 are asked for"),
 }  # fmt: skip
 

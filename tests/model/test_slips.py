@@ -99,7 +99,7 @@ def test_images_that_are_all_but_black_are_named(capsys: pytest.CaptureFixture[s
 def test_a_size_that_cannot_be_is_said_of_the_key(size: object) -> None:
     with pytest.raises(TlkitError) as caught:
         tlkit.Model("toy", classes=2, image_size=size, device="cpu")
-    assert "data.image_size" in str(caught.value)
+    assert str(caught.value).startswith("Model: image_size: is ")
     assert "=side" not in str(caught.value)
     assert "=pair" not in str(caught.value)
 

@@ -9,8 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from tlkit.errors import DataError, TlkitError, nearest
-from tlkit.sources import pixel_limit
+from tlkit.errors import TlkitError, nearest
+from tlkit.model import argument_names
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,10 +56,7 @@ _KERAS_METHODS = {
 }
 
 
-_KEYS = {  # of a recipe, in hints about images
-    pixel_limit.IN_RECIPE: f"Model.from_recipe reads a recipe with {pixel_limit.IN_RECIPE}",
-    'data.on_corrupt = "skip"': 'on_corrupt="skip"',
-}
+_OF_RECIPES = ("Model.from_recipe", "load")  # calls whose user wrote the keys of a recipe
 
 
 def no_attribute(name: str) -> AttributeError:
@@ -86,19 +83,26 @@ def named(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     hint = _KERAS.get(name) or nearest(name, known)
                     raise TlkitError(f'{where}: has no argument "{name}".', hint, f"arguments: {', '.join(known)}")
             try:
-                signature.bind(*args, **kwargs)
+                given = signature.bind(*args, **kwargs).arguments
             except TypeError as error:
                 raise TlkitError(f"{where}: {error}.", f"arguments: {', '.join(known)}") from error
             try:
                 return function(*args, **kwargs)
-            except DataError as error:
-                for key, argument in _KEYS.items():
-                    error.change_hint_(key, argument)
+            except TlkitError as error:
+                if where not in _OF_RECIPES:
+                    error.reword_(
+                        lambda text: _placed(argument_names.problem(text, given), where),
+                        lambda text: argument_names.hint(text, given),
+                    )
                 raise
 
         return call
 
     return decorate
+
+
+def _placed(problem: str, where: str) -> str:
+    return where + problem.removeprefix("Model") if problem.startswith("Model: ") else problem
 
 
 def check_count(what: str, value: object, *, least: int) -> None:

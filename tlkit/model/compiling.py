@@ -39,7 +39,9 @@ def tables(
         )
     shape = table_of(schedule)
     if "epochs" in shape:
-        raise TlkitError("Model.compile: schedule.epochs belongs to fit.", f"model.fit(.., epochs={shape['epochs']})")
+        raise TlkitError(
+            'Model.compile: schedule has "epochs", which belong to fit.', f"model.fit(.., epochs={shape['epochs']})"
+        )
     rates: dict[str, Any] | None = dict.fromkeys(("backbone", HEAD), plain(lr)) if lr is not None else plain(lr_groups)
     if rates is None and not setup.untrained(where="Model").head.solve:
         raise TlkitError("Model.compile: there is no learning rate.", "lr=1e-3, or lr_groups={'backbone': 1e-4, 'head': 1e-2}")
