@@ -322,11 +322,15 @@ def test_wrong_argument_of_fit_is_a_message(arguments: tuple, words: str) -> Non
     assert words in str(error.value)
 
 
-def test_loss_that_is_no_number_is_a_failed_run() -> None:
+def test_model_that_diverges_in_its_first_epoch_has_the_weights_from_before() -> None:
     model = _model()
+    before = {name: tensor.clone() for name, tensor in model.network.tensors().items()}
     model.compile(lr_groups={"backbone": 1e20, "head": 1e20}, optimizer={"name": "sgd"}, schedule="constant")
-    with pytest.raises(RunFailed, match="epoch 1"):
+    with pytest.raises(RunFailed, match="epoch 1") as error:
         _fit(model)
+    assert str(error.value).endswith("the model's weights are those that it had before fit")
+    assert len(model.history) == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.network.tensors().items())
 
 
 def test_folder_of_images_is_a_data_set(tmp_path: Path) -> None:

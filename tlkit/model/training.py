@@ -13,6 +13,7 @@ from torch import Tensor
 from tlkit import tasks
 from tlkit.engine.fit import Fit
 from tlkit.engine.images.library import Library
+from tlkit.errors import Diverged
 from tlkit.events import Epoch, Observer
 from tlkit.model.callbacks import Callbacks
 from tlkit.network.network import Network
@@ -58,6 +59,8 @@ class Training:
     def run(self, model: object, *, shown: Observer, stop: Callable[[], bool], optimizer: Mapping[str, Tensor]) -> None:
         """Train; however it ends, the network then has the best epoch's weights, or where none is done those of the last step.
 
+        Where the first epoch diverges it has those that it began with.
+
         Args:
             model: That the callbacks get.
             shown: Told of everything.
@@ -82,6 +85,7 @@ class Training:
         if isinstance(fit, Fit) and optimizer:
             fit.continue_optimizer_(optimizer)
         best: dict[str, Tensor] = {}
+        first = {name: tensor.to("cpu", copy=True) for name, tensor in fit.changing().items()} if isinstance(fit, Fit) else {}
         told.judged_by(tasks.get(plan.task).judged_by(plan.select_by))
         told.begin(
             "fit", epochs=plan.epochs, done=0, steps=fit.steps, evaluations=fit.evaluations,
@@ -101,12 +105,17 @@ class Training:
                         self.stopped = "a callback set model.stop_training"
                         break
             told.train_ends(self.epochs[-1] if self.epochs else None)
+        except Diverged as error:
+            had = "those of its best epoch" if best else "those that it had before fit"
+            best = best or first
+            raise Diverged(error.problem, *error.hints, f"the model's weights are {had}") from error
         finally:
             told.end("fit")
             self.network.to(memory_format=torch.contiguous_format)
             with torch.no_grad():
-                for name, tensor in self.network.tensors().items() if best else ():
-                    tensor.copy_(best[name])
+                for name, tensor in self.network.tensors().items():
+                    if name in best:
+                        tensor.copy_(best[name])
         if not self.stopped and len(self.epochs) < plan.epochs and isinstance(fit, Fit):
             self.stopped = "early stopping"
 
