@@ -140,3 +140,13 @@ def test_a_prefix_and_a_step_are_rounded_as_their_precision_says(toy_recipe: Pat
         run(torch.randn(2, 3, 16, 16))
         assert tf32.described() == "convolutions ieee, products ieee"
     assert seen == [f"convolutions {flags}, products {flags}"] * 4
+
+
+def test_threads_whose_use_of_the_flags_overlaps_leave_them_as_they_were() -> None:
+    before, one, other = tf32.described(), tf32.allowed(), tf32.forbidden()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert tf32.described() == "convolutions ieee, products ieee", "as the one that is left needs them"
+    other.__exit__(None, None, None)
+    assert tf32.described() == before

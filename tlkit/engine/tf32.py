@@ -8,8 +8,9 @@ Source: https://docs.pytorch.org/docs/stable/notes/cuda.html, "TensorFloat-32 (T
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Literal, Protocol, cast
 
 import torch
@@ -38,15 +39,46 @@ def described() -> str:
 @contextmanager
 def forbidden() -> Iterator[None]:
     """Compute float32 in float32 as long as the context lasts, and put the flags back as they were."""
-    with _products(_EXACT), _convolutions(_EXACT):
+    with _FLAGS.as_(_EXACT):
         yield
 
 
 @contextmanager
 def allowed() -> Iterator[None]:
     """Round the factors of float32 convolutions and products to TF32 as long as the context lasts, and put the flags back."""
-    with _products(_TF32), _convolutions(_TF32):
+    with _FLAGS.as_(_TF32):
         yield
+
+
+class _Flags:
+    """The flags of the process. Of several threads the last one that began says how they are, and the last to end puts them back."""
+
+    def __init__(self) -> None:
+        self._lock, self._set = threading.Lock(), ExitStack()
+        self._wanted: dict[object, Literal["ieee", "tf32"]] = {}
+
+    @contextmanager
+    def as_(self, wanted: Literal["ieee", "tf32"]) -> Iterator[None]:
+        """Have them so within the block."""
+        mine = object()
+        with self._lock:
+            self._wanted[mine] = wanted
+            self._follow()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._wanted[mine]
+                self._follow()
+
+    def _follow(self) -> None:
+        self._set.close()
+        for wanted in list(self._wanted.values())[-1:]:
+            self._set.enter_context(_products(wanted))
+            self._set.enter_context(_convolutions(wanted))
+
+
+_FLAGS = _Flags()
 
 
 def _word(precision: str) -> str:
