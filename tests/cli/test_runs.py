@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from tlkit.errors import RunFolderError
-from tlkit.record import lock_holder, results, run_differences, run_folder, run_list
+from tlkit.record import file_lock, lock_holder, results, run_differences, run_folder, run_list, run_lock
 from tlkit.record.run_folder import Parameters, RunResult
 from tlkit.reports import run_tables
 from tlkit.reports.page.runs import left_out
@@ -193,32 +192,34 @@ def test_a_damaged_run_is_listed_with_its_error(run: Cli, tmp_path: Path) -> Non
 def test_a_run_whose_process_was_killed_is_interrupted_and_one_of_another_machine_was_last_heard(
     run: Cli, tmp_path: Path
 ) -> None:
-    with subprocess.Popen(["sleep", "60"]) as killed:
-        killed.kill()
-        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked how
-        here, three_hours = lock_holder.this(), time.time() - 3 * 3600 - 60
-        holders = {
-            "alive": here,
-            "killed": replace(here, process=killed.pid),
-            "number of another": here,  # whose last sign is older than this process
-            "started again": replace(here, boot="another"),
-            "elsewhere": replace(here, host="elsewhere", process=killed.pid),
-            "unknown": None,
-        }
-        for name, holder in holders.items():
-            folder = put(tmp_path / "r", name, {})
-            record = json.loads((folder / run_folder.RESULT).read_text())
-            (folder / run_folder.RESULT).write_text(json.dumps(record | {"status": "running"}))
-            if holder is not None:
-                (folder / ".holder").write_text(lock_holder.text(holder))
-            if name != "alive":
-                for path in (folder / ".holder", folder / run_folder.RESULT):
-                    os.utime(path, (three_hours, three_hours)) if path.exists() else None
-        rows = {row[:20].partition(" (")[0].strip(): row for row in run("runs", tmp_path)[1].splitlines()}
+    here, three_hours = lock_holder.this(), time.time() - 3 * 3600 - 60
+    holders = {
+        "alive": here,
+        "killed": here,  # whatever process has its number now
+        "alive without locks": here,
+        "killed without locks": here,
+        "elsewhere": replace(here, host="elsewhere"),
+        "unknown": None,
+    }
+    for name, holder in holders.items():
+        folder = put(tmp_path / "r", name, {})
+        record = json.loads((folder / run_folder.RESULT).read_text())
+        (folder / run_folder.RESULT).write_text(json.dumps(record | {"status": "running"}))
+        if holder is not None:
+            (folder / run_lock.HOLDER).write_text(lock_holder.text(holder))
+        if "without" not in name:
+            (folder / run_lock.LOCK).touch()
+        if "alive" not in name:
+            for path in (folder / run_lock.HOLDER, folder / run_folder.RESULT):
+                os.utime(path, (three_hours, three_hours)) if path.exists() else None
+    with file_lock.held(tmp_path / "r" / "alive" / run_lock.LOCK):
+        rows = {row[:22].partition(" (")[0].strip(): row for row in run("runs", tmp_path)[1].splitlines()}
         records = {Path(each["folder"]).name: each for each in json.loads(run("runs", tmp_path, "--json")[1])["runs"]}
-        listed = {name: each["status"] for name, each in records.items()}
+        differences = run_differences.differences(tmp_path / "r" / "killed", tmp_path / "r" / "alive")
+    assert differences.result["status"] == ("interrupted", "running")
+    listed = {name: each["status"] for name, each in records.items()}
     assert listed == {
-        "alive": "running", "killed": "interrupted", "number of another": "interrupted", "started again": "interrupted",
+        "alive": "running", "killed": "interrupted", "alive without locks": "running", "killed without locks": "interrupted",
         "elsewhere": "running", "unknown": "running",
     }  # fmt: skip
     for name, status in listed.items():
@@ -226,10 +227,6 @@ def test_a_run_whose_process_was_killed_is_interrupted_and_one_of_another_machin
         assert f" {told}  " in rows[name]
         assert (records[name]["last_heard"] == records[name]["written"]) == (told != status)
     assert left_out([tmp_path / "r" / "killed"]) == ["a, seed 0: interrupted"]
-    assert run_differences.differences(tmp_path / "r" / "killed", tmp_path / "r" / "alive").result["status"] == (
-        "interrupted",
-        "running",
-    )
 
 
 def test_runs_of_several_folders_are_told_apart(run: Cli, tmp_path: Path) -> None:

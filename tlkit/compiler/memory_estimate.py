@@ -213,9 +213,8 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     averages = trained if arm.optimizer.ema is not None else 0
     if draft.device.type == "cuda":
         activations_bytes += _of_loss(draft, real)
-        activations_bytes += max(
-            activations_bytes, _of_tiles(draft)
-        )  # the graph's own, and a shorter batch without it, or evaluation
+        # the graph's own; beside it a shorter batch, which runs without it, or evaluation
+        activations_bytes += max(activations_bytes, _of_tiles(draft))
         gradients *= 2
     values = real * math.prod(draft.largest) * channels
     return MemoryPlan(

@@ -41,6 +41,20 @@ def held(path: Path, *, timeout: float = PATIENCE) -> Iterator[None]:
         lock.release()
 
 
+def is_free(path: Path) -> bool | None:
+    """Return whether no process holds the lock of a file; None where the system does not tell."""
+    try:
+        import fcntl
+
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # Windows; a file that is not there or may not be read, or a file system without locks
+        return None
+    return True
+
+
 def break_(path: Path) -> None:
     """Take a lock away from a process of another machine that gives no sign; whoever is next makes its file anew.
 

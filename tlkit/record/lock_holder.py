@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from tlkit import machine
+from tlkit.record import file_lock
 
 SIGN = 15.0  # seconds between two signs of a holder
 SILENCE = 120.0  # without a sign, after which a process of another machine counts as gone: a file server may show the last one a minute late
-_TICK = 1.0  # seconds that two clocks of one machine may be apart
 _LOOK = 0.5  # seconds between two looks for a sign
 
 
@@ -111,35 +111,20 @@ def read(path: Path) -> Holder | None:
         return None
 
 
-def is_gone(path: Path) -> bool:
-    """Return whether a file was left by a process of this machine that has ended; False where that is not known."""
+def is_gone(path: Path, lock: Path) -> bool:
+    """Return whether a file was left by a process of this machine that has ended; False where that is not known.
+
+    Args:
+        path: The file.
+        lock: That of the lock, which the system gives up when its process ends; where it cannot tell, a process without a sign is gone.
+    """
     holder = read(path)
     if holder is None or not holder.is_here:
         return False
+    free = file_lock.is_free(lock)
     with contextlib.suppress(OSError):
-        return holder.boot != machine.boot() or not _lives(holder.process, last_sign=path.stat().st_mtime)
+        return time.time() - path.stat().st_mtime > SILENCE if free is None else free
     return False
-
-
-def _lives(process: int, *, last_sign: float) -> bool:
-    """Return whether a process of this machine is there, and no other has its number: that one began after the last sign.
-
-    Source: state and starttime of /proc/PID/stat in proc_pid_stat(5); a zombie has ended.
-    """
-    if os.name == "nt":  # a signal of number 0 ends a process there
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # it is another user's, or no process has such a number
-        pass
-    try:
-        stat = (machine.PROC / str(process) / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(stat[19]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, LookupError, AttributeError):  # a system without such files
-        return True
-    return stat[0] != "Z" and time.time() - age <= last_sign + _TICK
 
 
 def words(path: Path) -> str:

@@ -19,7 +19,11 @@ def read(folder: Path) -> RunResult | None:
         RunFolderError: as `run_folder.read`.
     """
     result = run_folder.read(folder)
-    if result is None or result.status != "running" or not lock_holder.is_gone(folder / run_lock.HOLDER):
+    if (
+        result is None
+        or result.status != "running"
+        or not lock_holder.is_gone(folder / run_lock.HOLDER, folder / run_lock.LOCK)
+    ):
         return result
     return result.model_copy(update={"status": "interrupted"})
 

@@ -65,9 +65,8 @@ class _BatchNorm(torch.autograd.Function):
         over = [0, *range(2, x.ndim)]
         own_var, own_mean = torch.var_mean(values, over, correction=0)
         means, variances = ranks.stacked(torch.stack([own_mean, own_var])).unbind(1)  # (size, C) each
-        parts = torch.stack(
-            [values.new_full((1,), count / sum(counts)) for count in counts]
-        )  # copied from nowhere: a graph captures it
+        # filled on the device: a graph may hold no copy from pageable memory
+        parts = torch.stack([values.new_full((1,), count / sum(counts)) for count in counts])
         mean = (parts * means).sum(0)
         var = (parts * (variances + (means - mean).square())).sum(0)
         normal = (values - _shaped(mean, x)) * _shaped(torch.rsqrt(var + eps), x)
