@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import torch
 from benchmarks import cifar
 from benchmarks.cuda import engine, loops
 from benchmarks.cuda.pieces import OPEN, PARTS, TABLES, pieces
+from tlkit import machine
 from tlkit.errors import Interrupted, RecipeError
 from tlkit.sources import data_files
 
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("benchmarks.cuda: needs a CUDA device, and torch finds none here; --device cpu tries what it does")
+    machine.let_cublas_repeat()  # as the command line does, for all that is measured
     device = torch.device(options.device)
     record: dict[str, Any] = {"torch": torch.__version__, "settings": {**vars(options), "json": str(options.json)}}
     if device.type == "cuda":
@@ -74,7 +77,7 @@ def _measure_part(
     part: str, options: argparse.Namespace, record: dict[str, Any], ends: float, scratch: Path, device: torch.device, **smaller: Any
 ) -> bool:  # fmt: skip
     """Measure a part until it ends, without what the record has of it already; return whether something failed."""
-    known = record.get(part, {"rows": []})["rows"]
+    known = [row for row in record.get(part, {"rows": []})["rows"] if row.get("passed", True)]  # tests that failed run again
     done, failed = {row.get("piece", "") for row in known}, False
     rows: list[Any] = []
     record[part] = {"rows": known, "skipped": (skipped := {})}
@@ -96,9 +99,12 @@ def _measure_part(
             rows.append(row)
             known.append({"piece": name, **asdict(row)})
             print(TABLES[part](rows).splitlines()[-1], file=sys.stderr, flush=True)
-        gc.collect()
-        torch.cuda.empty_cache()
         _write(options.json, record)
+        gc.collect()
+        with suppress(
+            RuntimeError
+        ):  # after an error of the device all that follows here fails as well, but not what has its own process
+            torch.cuda.empty_cache()
     print(f"\n{part}\n{TABLES[part](rows)}")
     for name, why in skipped.items():
         print(f"{name}: skipped: {_short(why)}")
@@ -114,7 +120,9 @@ def _short(why: str) -> str:
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    whole = path.with_name(f"{path.name}.new")  # a machine that is taken away leaves the old one or this one
+    whole.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    whole.replace(path)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
