@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,20 +17,25 @@ from toy_training import CPU, Training, training
 from tlkit import tasks
 from tlkit.compiler import compiler, memory_estimate
 from tlkit.compiler.loss_memory import loss_bytes
-from tlkit.engine import tiles, transfer
+from tlkit.engine import pseudo_labelling, tiles, transfer
 from tlkit.engine.domains.batch_loss import DomainLoss
+from tlkit.engine.explanation import excitation
 from tlkit.engine.fit import Fit
 from tlkit.engine.images import device_batches
 from tlkit.engine.images.geometry import Geometry
+from tlkit.engine.images.parts import Evaluated
 from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step.counting import Counted
 from tlkit.engine.step.host_reads import HostReads
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
 from tlkit.engine.transfer import PlainCopier
+from tlkit.events import Observer
+from tlkit.inspection import embedding
 from tlkit.plugin import IMAGENET, Boxes
 from tlkit.plugin.masks import IGNORED
 from tlkit.recipe.losses import LossTable
+from tlkit.run import domain_features
 from tlkit.run.prediction import Predictor
 from tlkit.tasks import detection, mask_rows
 
@@ -179,6 +185,37 @@ def test_views_of_images_come_to_the_host_together(monkeypatch: pytest.MonkeyPat
     predictor = Predictor(nn.Identity(), ("one",), IMAGENET, Geometry((8, 8), (8, 8), "bilinear"), 4, CPU)
     found = predictor._averaged(np.zeros((4, 5, 8, 8, 3), np.uint8), lambda _, x: x.mean((2, 3)))
     assert (found.shape, copied) == ((4, 3), [(4, 3)])
+
+
+@pytest.mark.parametrize("what", ["pseudo-labels", "patches", "domains", "inspection"])
+def test_batches_come_to_the_host_together(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Each copy waits for a GPU, which then has nothing to do until the host has asked for the next batch."""
+    mine = training(toy_recipe)
+    part = mine.prepared.evaluated.parts["test"]
+    copied: list[int] = []
+    cpu = Tensor.cpu
+    monkeypatch.setattr(Tensor, "cpu", lambda rows: copied.append(len(rows)) or cpu(rows))
+    step = SimpleNamespace(network=mine.network, read_and_answered=mine.network.read_and_answer)
+    for images in (4, 12):
+        batches = list(torch.randn(images, 3, 16, 16).split(2))
+        feed = SimpleNamespace(inputs=lambda *_, batches=batches: batches, held_out=lambda _, b=batches: [(x, None) for x in b])
+        train = SimpleNamespace(pseudo=np.zeros(images, np.int64), indices=np.arange(images))
+        monkeypatch.setattr(domain_features, "inputs", feed.inputs)
+        monkeypatch.setattr(embedding, "Feed", lambda *_, feed=feed, **__: feed)
+        copied.clear()
+        if what == "pseudo-labels":
+            pseudo_labelling.label_(train, SimpleNamespace(part=None), step, feed, watch=lambda: None)
+        elif what == "patches":
+            excitation.scan(mine.network, batches)
+        elif what == "domains":
+            domain_features.features(mine.network, part, np.arange(images), device=CPU)
+        else:
+            embedding.embed(
+                mine.network, None, replace(mine.plan, phases=(None,)), part, Evaluated(None, part), device=CPU, observer=Observer(),
+                watch=lambda: None,
+            )  # fmt: skip
+        assert copied
+        assert set(copied) == {images}
 
 
 # ---- boxes

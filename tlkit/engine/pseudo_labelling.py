@@ -38,9 +38,10 @@ def label_(train: TrainingPart, target: TargetPart | None, step: Step, feed: Fee
         for x in feed.inputs(target.part, train.indices):
             watch()
             features, logits = step.read_and_answered(x)
-            read.append(features.flatten(1).cpu())
-            probabilities.append(step.network.task.probabilities(logits).cpu())
-    train.pseudo[train.indices] = pseudo_labels.prototypes(torch.cat(read).numpy(), torch.cat(probabilities).numpy())
+            read.append(features.flatten(1))
+            probabilities.append(step.network.task.probabilities(logits))
+    found = (torch.cat(each).cpu().numpy() for each in (read, probabilities))  # at once: a GPU is waited for then
+    train.pseudo[train.indices] = pseudo_labels.prototypes(*found)
 
 
 def state(train: TrainingPart) -> dict[str, Tensor]:

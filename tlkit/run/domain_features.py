@@ -123,8 +123,8 @@ def features(
     with evaluating(network), torch.inference_mode():
         for x in inputs(part, chosen, 0, device, _BATCH):
             for name, out in pooled(network, x):
-                found[name].append(out.cpu())
-    return {name: torch.cat(each).numpy() for name, each in found.items()}
+                found[name].append(out)
+    return {name: torch.cat(each).cpu().numpy() for name, each in found.items()}
 
 
 def _mapped(x: Rows, map_: Affine) -> Rows:

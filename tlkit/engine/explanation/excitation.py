@@ -72,12 +72,12 @@ def scan(network: Network, batches: Iterable[Tensor]) -> Scan:
                 x = stage(x)
                 if x.ndim == 4 and x.shape[2] * x.shape[3] > 1:
                     values, where = x.float().flatten(2).max(2)  # (n, C)
-                    highest.setdefault(name, []).append(values.cpu())
-                    places.setdefault(name, []).append(where.cpu())
+                    highest.setdefault(name, []).append(values)
+                    places.setdefault(name, []).append(where)
                     sizes[name] = (x.shape[2], x.shape[3])
     return Scan(
-        {name: torch.cat(each).numpy() for name, each in highest.items()},
-        {name: torch.cat(each).numpy() for name, each in places.items()},
+        {name: torch.cat(each).cpu().numpy() for name, each in highest.items()},
+        {name: torch.cat(each).cpu().numpy() for name, each in places.items()},
         sizes,
     )
 
