@@ -41,10 +41,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # with more, a fork would wait for threads 
 import toy_power
 from conftest import TOY, TOY_RECIPE
 from safetensors.torch import load_file
+from toy_observers import Notes
 
 from tlkit import api, files
 from tlkit.errors import TlkitError
-from tlkit.events import Observer
 from tlkit.plugin import remembered
 from tlkit.reports import curves
 
@@ -139,16 +139,6 @@ class _Raw(io.FileIO):
         return super().truncate(size)
 
 
-class Notes(Observer):
-    """Keeps what a run says."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.told.append(text)
-
-
 def apply(recipe: Path, folder: Path, settings: Sequence[str] = SETTINGS) -> tuple[str, str]:
     """Apply the recipe with its runs and its cache in a folder; return how it ended, and what was said."""
     os.environ["TLKIT_CACHE"] = str(folder / "cache")
@@ -159,7 +149,7 @@ def apply(recipe: Path, folder: Path, settings: Sequence[str] = SETTINGS) -> tup
         return MESSAGE, str(error)
     except BaseException:
         return TRACEBACK, traceback.format_exc()
-    return (MESSAGE, "; ".join(map(str, applied.failures))) if applied.failures else ("", "; ".join(notes.told))
+    return (MESSAGE, "; ".join(map(str, applied.failures))) if applied.failures else ("", "; ".join(notes.notes))
 
 
 def forked(work: Callable[[], Any]) -> Any:

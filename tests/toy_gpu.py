@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-
-from tlkit.events import Observer
+from toy_observers import Notes
 
 CUDA = torch.device("cuda")
 needs_cuda = [
@@ -17,7 +16,7 @@ needs_cuda = [
 each_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
 
 
-class Watching(Observer):
+class Watching(Notes):
     """Keeps the notes, and calls functions when a run begins, after a training step, and when a run ends."""
 
     def __init__(
@@ -27,11 +26,8 @@ class Watching(Observer):
         step: Callable[[int], None] = lambda _: None,
         end: Callable[[], None] = lambda: None,
     ) -> None:
-        self.notes: list[str] = []
+        super().__init__()
         self._begin, self._step, self._end = begin, step, end
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
     def begin(self, label: str, **_: int) -> None:
         self._begin()

@@ -28,28 +28,23 @@ from pathlib import Path
 import fsspec
 from moto.server import ThreadedMotoServer
 from ray.cluster_utils import Cluster
+from toy_observers import Notes
 
 from tlkit import api
 from tlkit.advice import stopping, trying
 from tlkit.errors import TlkitError
-from tlkit.events import Elsewhere, Observer
+from tlkit.events import Elsewhere
 from tlkit.reports import elsewhere
 
 TWO = ["--processes-per-run", "2", "--cpus-per-run", "2"]
 
 
-class Notes(Observer):
-    """Keeps what is told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.told.append(text)
+class Elsewheres(Notes):
+    """Keeps what is told, also of runs elsewhere."""
 
     def elsewhere(self, run: Elsewhere) -> None:
         if line := elsewhere.line(run):
-            self.told.append(line)
+            self.notes.append(line)
 
 
 def kill(runs: Path, task: str, killed: list[int]) -> None:
@@ -94,13 +89,13 @@ def main(folder: Path) -> None:
     failures: list[object] = []
 
     def notes_of(recipe: str, runs: str | Path, *settings: str, cpus: int = 1, arm: str | None = None) -> list[str]:
-        notes = Notes()
+        notes = Elsewheres()
         applied = api.apply(
             folder / recipe, settings, arm=arm, runs=runs, executor="ray", address=cluster.address, cpus_per_run=cpus,
             processes_per_run=cpus, observer=notes,
         )  # fmt: skip
         failures.extend(applied.failures)
-        return notes.told
+        return notes.notes
 
     threading.Thread(target=kill, args=(folder / "shared", "_called", killed), daemon=True).start()
     notes_of("toy.toml", folder / "shared", "seeds=[0]", cpus=2, arm="a")

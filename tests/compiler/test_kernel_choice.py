@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 from toy_step import batch, made, still, table
 from toy_training import CPU
 

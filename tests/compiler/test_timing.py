@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tlkit_toy_build import ToyNet
 from torch import nn
-from toy_signals import SignalAfter
+from toy_observers import Notes, SignalAfter
 from toy_step import Recorder, batch, made
 from toy_training import CPU, Training, training
 
@@ -27,7 +27,6 @@ from tlkit.engine.formats import DTYPES
 from tlkit.engine.prefix import prefix
 from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted, PluginError, TlkitError
-from tlkit.events import Observer
 from tlkit.network.stages import Stage
 from tlkit.plugin import Backbone
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, PrefixPlan
@@ -321,16 +320,11 @@ def test_measuring_that_is_stopped_is_not_remembered(toy_recipe: Path) -> None:
 def test_measuring_that_takes_too_long_is_given_up_and_said(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "LIMIT", 0.0)
     monkeypatch.setattr(timing, "ASSUMED_RATE", math.inf)
-    said: list[str] = []
-
-    class Listening(Observer):
-        def note(self, text: str) -> None:
-            said.append(text)
-
-    mine = training(toy_recipe, LAST_STAGE, observer=Listening())
+    told = Notes()
+    mine = training(toy_recipe, LAST_STAGE, observer=told)
     assert set(compute_formats(mine)) == {ComputeFormat("float32", "contiguous")}
     assert not remembered()
-    assert any("measuring was given up after 0 s" in line and "the next run tries again" in line for line in said)
+    assert any("measuring was given up after 0 s" in line and "the next run tries again" in line for line in told.notes)
     assert any("measuring was given up" in choice.reason for choice in mine.plan.choices)
 
 

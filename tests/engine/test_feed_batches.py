@@ -10,6 +10,7 @@ import pytest
 import tlkit_toy
 import torch
 from torch import Tensor
+from toy_observers import Notes
 from toy_step import Recorder
 from toy_training import CPU, Training, shared
 
@@ -18,7 +19,6 @@ from tlkit.engine.images.pictures import Indices
 from tlkit.engine.prefix import feed as feeds
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.ranks.ranks import ALONE
-from tlkit.events import Observer
 from tlkit.plans.plan import PhasePlan
 from tlkit.recipe import augmentations
 from tlkit.record.formats import ComputeFormat, NotStored, PrefixPlan, StorePlan
@@ -30,13 +30,10 @@ AUGMENT, MIXED = (augmentations.read(names) for names in (["random_crop", "hflip
 HALF_LAST = ComputeFormat("bfloat16", "channels_last")
 
 
-class Told(Observer):
+class Told(Notes):
     def __init__(self) -> None:
-        self.notes: list[str] = []
+        super().__init__()
         self.stored = 0
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
     def storing(self, done: int, total: int) -> None:
         self.stored += done == total

@@ -12,6 +12,7 @@ import pytest
 import tlkit_toy
 import torch
 from torch import Tensor, nn
+from toy_observers import Notes
 from toy_training import CPU, Training, shared, training
 
 from tlkit.engine import row_keys
@@ -35,13 +36,10 @@ STEM, BACKBONE = (StorePlan(stages, 0, 0, 0.0, "") for stages in (1, 3))
 AUGMENT = ["random_crop", "hflip"]
 
 
-class Told(Observer):
+class Told(Notes):
     def __init__(self) -> None:
-        self.notes: list[str] = []
+        super().__init__()
         self.stored: list[tuple[int, int]] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
     def storing(self, done: int, total: int) -> None:
         self.stored.append((done, total))

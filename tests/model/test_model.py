@@ -20,14 +20,10 @@ from tlkit.plans.plan import ImagesPlan
 from tlkit.recipe import recipe, schedules, tables
 from tlkit.store import cache
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 OPTIONS = {"classes": 4, "train": 80, "test": 40, "size": 16}
 RATES = {"backbone": 1e-2, "head": 1e-2}
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the picture, which takes longer than the training; test_apply looks at it."""
-    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 def _model(**options: object) -> tlkit.Model:

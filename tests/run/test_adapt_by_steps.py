@@ -12,7 +12,7 @@ from conftest import Cli
 from safetensors.torch import load_file
 from torch.nn import functional
 from toy_domains import CLASSES
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 from toy_training import training
 
 from tlkit import api
@@ -26,6 +26,8 @@ from tlkit.plans.plan import ImagesPlan
 from tlkit.recipe.domains import AdaptTable
 from tlkit.record import report_data
 from tlkit.reports.page import page, runs
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 RECIPE = toy_domains.recipe(
     data="batch_size = 6\n",
@@ -48,11 +50,6 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         assert torch.equal(tensor, other[name]), name
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 def test_every_step_has_as_many_target_images_and_the_sources_targets(recipe: Path) -> None:

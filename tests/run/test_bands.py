@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
 from torch import nn
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 from toy_training import CPU, training
 
 import tlkit
@@ -27,6 +27,8 @@ from tlkit.events import Observer
 from tlkit.plans.plan_json import from_json, to_json
 from tlkit.record import report_data
 from tlkit.run import decoding, loading
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 RECIPE = """\
 format = 1
@@ -53,11 +55,6 @@ epochs = 2
 """
 ARRAYS, LABELS = toy_bands.pictures(36, size=16)
 GEOMETRIC = '["random_crop", "hflip", "vflip", "rotate", "random_erasing", "mixup", "cutmix"]'
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 @pytest.fixture

@@ -7,19 +7,11 @@ from pathlib import Path
 import pytest
 from conftest import TOY, Cli
 from PIL import Image
+from toy_observers import Notes, Stops
 
 import tlkit
-from tlkit.events import Observer
 from tlkit.plugin import Backbone, Head, provenance, registry
 from tlkit.record import run_folder
-
-
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture
@@ -56,15 +48,15 @@ def test_a_plugin_that_changed_is_said_wherever_its_run_is_read(plugin: Path, to
     assert [known[part]["distribution"] for part in ("backbone", "head", "data")] == ["mine", "tlkit", "tlkit"]
     again = Notes()
     assert not tlkit.apply(toy_recipe, "schedule.epochs=1", observer=again, verify=True).changed
-    assert again.lines == [
+    assert again.notes == [
         "verify: every run is finished with data, weights and plugins as they are now; no stored row was read"
     ]
     _change(plugin)
     words = 'backbone "mine": the code of mine 1.0 changed since it was trained'
     again = Notes()
     assert not tlkit.apply(toy_recipe, "schedule.epochs=1", observer=again, verify=True).changed
-    assert words in again.lines[0]
-    assert "data and weights as they are now" in again.lines[1]
+    assert words in again.notes[0]
+    assert "data and weights as they are now" in again.notes[1]
     Image.new("RGB", (16, 16)).save(plugin.parent / "a.png")
     code, _, text = run("predict", folder, plugin.parent / "a.png")
     assert code == 0
@@ -72,7 +64,7 @@ def test_a_plugin_that_changed_is_said_wherever_its_run_is_read(plugin: Path, to
     tlkit.load(folder, device="cpu").save("saved")
     begun = Notes()
     tlkit.apply(toy_recipe, ["schedule.epochs=1", f"backbone.weights=run:{folder}"], observer=begun)
-    assert any(words in line for line in begun.lines)
+    assert any(words in line for line in begun.notes)
     (plugin.parent / "mine-1.0.dist-info" / "entry_points.txt").unlink()
     registry.scan.cache_clear()
     code, _, text = run("predict", folder, plugin.parent / "a.png")
@@ -82,10 +74,6 @@ def test_a_plugin_that_changed_is_said_wherever_its_run_is_read(plugin: Path, to
 
 def test_a_run_that_goes_on_with_another_plugin_is_not_exact(plugin: Path, toy_recipe: Path) -> None:
     toy_recipe.write_text(toy_recipe.read_text().replace('name = "toy"\nweights', 'name = "mine"\nweights'))
-
-    class Stops(Notes):
-        def epoch(self, epoch: object) -> None:
-            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         tlkit.apply(toy_recipe, observer=Stops())

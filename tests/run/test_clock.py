@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import toy_faults
 from conftest import Cli
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 
 from tlkit import api
 from tlkit.errors import Interrupted

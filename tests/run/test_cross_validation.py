@@ -16,11 +16,11 @@ import toy_runs
 from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from scipy.stats import t as student
+from toy_observers import Notes, Stops
 
 import tlkit
 from tlkit import api
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.events import Observer
 from tlkit.plans import dataset_facts, jobs, resolve
 from tlkit.plans.dataset_facts import DataFacts
 from tlkit.record import results, run_choice, run_folder
@@ -123,21 +123,11 @@ def test_run_of_a_fold_is_read_by_predict_and_keeps_the_number_of_folds(applied:
     assert run_choice.choose(applied.folder).folder.name in {run["folder"] for run in runs_of(applied).values()}
 
 
-class Told(Observer):
-    """Keeps what is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_epochs_trains_the_fold_that_is_asked_for(applied: api.Applied) -> None:
     plan = tlkit.plan(applied.folder.parents[1] / "toy.toml")["main"]
     assert plan.folds == FOLDS
     for fold in (None, 2):
-        told = Told()
+        told = Notes()
         (epoch,) = tlkit.epochs(plan, seed=1, fold=fold, observer=told)
         assert epoch.test == runs_of(applied)[1, fold or 1]["test"]
         assert any("fold 1 of 3 is tested, and no other" in note for note in told.notes) == (fold is None)
@@ -160,12 +150,8 @@ def test_stopped_cross_validation_goes_on_with_the_folds_that_are_missing(
     toy_recipe.write_text(RECIPE.replace("seeds = [0, 1]", "seeds = [0]"))
     runs = toy_recipe.parent / "runs"
 
-    class Stop(tlkit.events.Observer):
-        def epoch(self, epoch: object) -> None:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        api.apply(toy_recipe, runs=runs, observer=Stop())
+        api.apply(toy_recipe, runs=runs, observer=Stops())
     assert len(list((runs / "toy").glob("main-s0-f*"))) == 1
     done = api.apply(toy_recipe, runs=runs)
     assert [run["status"] for run in runs_of(done).values()] == ["finished"] * FOLDS

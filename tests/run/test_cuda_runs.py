@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from toy_gpu import Watching, each_device, needs_cuda
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 from toy_training import training
 
 from tlkit import api
@@ -23,6 +23,8 @@ from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.recipe import augmentations
 from tlkit.record.formats import NotStored
 from tlkit.run import torch_settings
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SETTINGS = {
     "sgd": ("optimizer={name='sgd', clip_norm=0.5, accumulate=2}", "head.options.dropout=0.5"),
@@ -35,11 +37,6 @@ data = { batch_size = 8192 }
 [arms.small]
 data = { batch_size = 16 }
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 def folder_of(runs: Path) -> Path:

@@ -18,6 +18,8 @@ from toy_gpu import Watching, needs_cuda
 
 from tlkit import api
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 each_device = pytest.mark.parametrize(
     "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=needs_cuda)]
 )
@@ -33,11 +35,6 @@ ADAPTED = toy_domains.recipe(
     adapt='method = "cdan"\nimages = "all"\n',
     more="[lr_groups]\nbackbone = 1e-2\nhead = 1e-2\n[schedule]\nepochs = 3\n",
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 def applied(recipe: Path, settings: tuple[str, ...], device: str, *, graph: bool = True) -> tuple[Path, list[str]]:

@@ -13,12 +13,11 @@ import torch
 import toy_runs
 from conftest import TOY_RECIPE
 from toy_damages import empty, flip, remove, truncate
-from toy_signals import SignalAfter
+from toy_observers import Notes, SignalAfter
 
 from tlkit import api
 from tlkit.api import Applied
 from tlkit.errors import Interrupted, RunFolderError, TlkitError
-from tlkit.events import Observer
 from tlkit.record import run_choice, run_differences
 from tlkit.reports.page import runs
 from tlkit.run import loading
@@ -35,14 +34,6 @@ MADE_AGAIN = (
     "plan.json",
     "recipe.toml",
 )
-
-
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +71,7 @@ def test_damaged_file_is_named_and_made_again(run: Path, name: str, damage: Call
     before, notes = (run / name).read_bytes(), Notes()
     damage(run / name)
     assert applied(run, verify=damage is flip, notes=notes).changed
-    assert any(f"main, seed 0: {name} is damaged: it has" in line for line in notes.lines), notes.lines
+    assert any(f"main, seed 0: {name} is damaged: it has" in line for line in notes.notes), notes.notes
     assert len(json.loads((run / "result.json").read_text())["files"]) == len(list(run.rglob("*"))) - 3
     if name not in ("plan.json",):  # its reasons say that choices are kept from before
         assert (run / name).read_bytes() == before
@@ -121,7 +112,7 @@ def test_missing_files_are_named_with_what_makes_them_again(run: Path) -> None:
                          "report": "predictions.npz"}.items():  # fmt: skip
         assert str(found[reader]) == f"{run / name}: is missing.\n  apply its recipe again to make it again"
     assert applied(run, verify=False, notes=notes).changed
-    assert any("weights.safetensors is missing; it is made again" in line for line in notes.lines), notes.lines
+    assert any("weights.safetensors is missing; it is made again" in line for line in notes.notes), notes.notes
     assert not any(isinstance(each, TlkitError) for each in read_again(run).values())
     (run / "resolved.toml").unlink()
     found = read_again(run)

@@ -22,6 +22,7 @@ from conftest import ROOT, TOY, TOY_RECIPE
 from pages import Page
 from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
+from toy_observers import Notes
 
 from tlkit import api, testing
 from tlkit.errors import Interrupted, PluginError, RunFailed, TlkitError
@@ -72,14 +73,10 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 ARMS = "\n[arms.a]\n[arms.b]\nfreeze = { stem = true }\n"
 
 
-class Notes(Observer):
+class Seen(Notes):
     def __init__(self) -> None:
-        self.told: list[str] = []
-
+        super().__init__()
         self.seen: list[tuple[str, str, int]] = []
-
-    def note(self, text: str) -> None:
-        self.told.append(text)
 
     def elsewhere(self, run: Elsewhere) -> None:
         self.seen.append((run.label, run.state, run.epoch))
@@ -132,11 +129,11 @@ def test_runs_elsewhere_have_the_bits_of_runs_here(two: Path, monkeypatch: pytes
         return prepare(job, plan, observer=observer, **more)
 
     monkeypatch.setattr(planned_runs, "prepare_as_planned", waits)
-    notes, runs = Notes(), two.parent / "elsewhere"
+    notes, runs = Seen(), two.parent / "elsewhere"
     done = api.apply(two, runs=runs, executor="here", cpus_per_run=threads, observer=notes)
     assert done.failures == ()
-    assert [line for line in notes.told if "finished" in line] == ["a, seed 0: finished", "b, seed 0: finished"]
-    told = [line for line in notes.told if "waits" in line]
+    assert [line for line in notes.notes if "finished" in line] == ["a, seed 0: finished", "b, seed 0: finished"]
+    told = [line for line in notes.notes if "waits" in line]
     assert told == ["a, seed 0: waits for another process", "b, seed 0: waits for another process"]
     states = [(state, epoch) for label, state, epoch in notes.seen if label == "a, seed 0"]
     assert states == [("waiting", 0), ("running", 0), ("running", 1), ("running", 2), ("finished", 2)]
@@ -153,10 +150,10 @@ def test_runs_behind_an_address_are_carried_out_by_workers_that_share_no_folder(
     fsspec = pytest.importorskip("fsspec", reason="needs the extra tlkit[shards]")
     monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     address, threads = "memory://bucket/runs", torch.get_num_threads()
-    notes = Notes()
+    notes = Seen()
     done = api.apply(two, runs=address, executor="here", cpus_per_run=threads, observer=notes)
     assert done.failures == ()
-    assert [line for line in notes.told if line.startswith(address)] == [
+    assert [line for line in notes.notes if line.startswith(address)] == [
         f"{address}/toy: holds the runs; a copy is {done.folder}"
     ]
     there = [path.rpartition("runs/")[2] for path in fsspec.filesystem("memory").find("/bucket/runs")]
@@ -184,7 +181,7 @@ pruner = "median"
     toy_recipe.write_text(toy_recipe.read_text() + search)
     found = []
     for name, executor in (("elsewhere", "here"), ("here", "local")):
-        notes, threads = Notes(), torch.get_num_threads()
+        notes, threads = Seen(), torch.get_num_threads()
         done = api.apply(
             toy_recipe,
             "precision=float32",

@@ -14,6 +14,7 @@ import pytest
 import toy_faults
 from conftest import TOY, TOY_RECIPE
 from PIL import Image
+from toy_observers import Notes
 
 from tlkit import api
 
@@ -65,14 +66,14 @@ def test_next_apply_ends_with_the_same_bits(recipe: Path, moment: int, monkeypat
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == -signal.SIGSEGV, done.stderr
-    told: dict[str, toy_faults.Notes] = {name: toy_faults.Notes() for name in ("killed", "whole")}
+    told: dict[str, Notes] = {name: Notes() for name in ("killed", "whole")}
     for name, notes in told.items():
         monkeypatch.setenv("TLKIT_CACHE", str(folder / name / "cache"))
         assert not api.apply(recipe, runs=folder / name / "runs", observer=notes).failures
-    (line,) = [each for each in told["killed"].told if "pictures being decoded then: " in each]
+    (line,) = [each for each in told["killed"].notes if "pictures being decoded then: " in each]
     pictures, _, remedy = line.partition("then: ")[2].partition(". ")
     assert set(done.stdout.split()) & set(pictures.split(", "))
     assert remedy == "If it is killed again, leave them out one by one"
-    assert told["whole"].told == [each for each in told["killed"].told if each != line]
+    assert told["whole"].notes == [each for each in told["killed"].notes if each != line]
     assert toy_faults.content(folder / "killed") == toy_faults.content(folder / "whole")
     assert toy_faults.left(folder / "killed") == []

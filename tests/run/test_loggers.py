@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, Cli
 from pages import Page
+from toy_observers import Notes, Stops
 
 from tlkit import api, testing
 from tlkit.errors import PluginError, RecipeError, TlkitError
-from tlkit.events import Observer
 from tlkit.plugin import LoggedEnd, LoggedRun, Logger, registry
 from tlkit.record import run_list
 from tlkit_loggers import MlflowOptions, TensorBoardOptions
@@ -57,16 +57,6 @@ class Appending:
 
 appending = Logger(open="appending_loggers:Appending")
 """
-
-
-class Told(Observer):
-    """Keeps what is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture
@@ -140,7 +130,7 @@ def test_what_a_logger_writes_at_the_end_damages_no_run(quick: Path, install: Ca
     (path,) = folder.glob("main-*/result.json")
     run = path.parent
     logged = [each for each in run.rglob("*") if each.is_file() and each.relative_to(run).parts[0] in ("log", "tensorboard")]
-    told, record = Told(), json.loads(path.read_text())
+    told, record = Notes(), json.loads(path.read_text())
     as_earlier = {
         each.relative_to(run).as_posix(): {"bytes": 5, "sha256": "0"} for each in logged
     }  # without what the end added
@@ -153,13 +143,9 @@ def test_what_a_logger_writes_at_the_end_damages_no_run(quick: Path, install: Ca
 
 
 def test_continued_run_has_the_epochs_of_before(quick: Path) -> None:
-    class Stop(Observer):
-        def epoch(self, epoch: object) -> None:
-            raise KeyboardInterrupt
-
     runs = quick.parent / "runs"
     with pytest.raises(KeyboardInterrupt):
-        api.apply(quick, runs=runs, observer=Stop())
+        api.apply(quick, runs=runs, observer=Stops())
     applied = api.apply(quick, runs=runs, log=["csv"])
     (run,) = applied.folder.glob("main-*")
     assert [row["epoch"] for row in rows_of(run)] == ["1", "2"]
@@ -167,7 +153,7 @@ def test_continued_run_has_the_epochs_of_before(quick: Path) -> None:
 
 def test_logger_that_fails_ends_no_run_and_is_said_once(quick: Path, install: Callable[..., None]) -> None:
     install("failing_loggers", FAILING, "failing closed half")
-    told = Told()
+    told = Notes()
     applied = api.apply(quick, runs=quick.parent / "runs", log=["failing", "closed", "half", "csv"], observer=told)
     (run,) = applied.folder.glob("main-*")
     assert json.loads((run / "result.json").read_text())["status"] == "finished"

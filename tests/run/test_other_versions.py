@@ -12,7 +12,7 @@ import safetensors
 import safetensors.torch
 import torch
 from conftest import TOY_RECIPE
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 
 from tlkit import api, file_digests, files
 from tlkit.errors import Interrupted, RunFolderError, TlkitError

@@ -1,8 +1,6 @@
 """A batch that does not fit: its images pass the network in parts where that changes no statistics, else the run says what fits."""
 
 import json
-import os
-import signal
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 from conftest import Cli
 from safetensors.torch import load_file
 from torch import Tensor
+from toy_observers import Notes, SignalAfter
 
 from tlkit import api
 from tlkit.api import Applied
@@ -21,33 +20,15 @@ from tlkit.engine.epoch_steps import in_pieces
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted
-from tlkit.events import Epoch, Observer
+from tlkit.events import Observer
 from tlkit.network import device_memory
 from tlkit.plans.plan import Plan
 from tlkit.run import failures, memory
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # SGD, for Adam divides small gradients by themselves; the stage with dropout is frozen, for parts draw other masks.
 SETTINGS = ('backbone.batch_norm="running"', "freeze={block2=true}", 'optimizer={name="sgd", momentum=0.9}')
-
-
-class Notes(Observer):
-    """Keeps what is said; a signal comes after an epoch."""
-
-    def __init__(self, stop: int = 0) -> None:
-        self.told: list[str] = []
-        self._stop = stop
-
-    def note(self, text: str) -> None:
-        self.told.append(text)
-
-    def epoch(self, epoch: Epoch) -> None:
-        if epoch.epoch == self._stop:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 def full(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
@@ -76,7 +57,7 @@ def test_batch_that_does_not_fit_is_one_step_in_parts(toy_recipe: Path, monkeypa
     full(monkeypatch, 4)
     notes = Notes()
     assert not applied(toy_recipe, "parts", observer=notes).failures
-    said = [line for line in notes.told if "does not fit" in line]
+    said = [line for line in notes.notes if "does not fit" in line]
     assert [line.split("passes the network in ")[1][:7] for line in said] == ["2 parts", "4 parts"]
     run, whole = run_of(toy_recipe, "parts"), run_of(toy_recipe, "whole")
     result = json.loads((run / "result.json").read_text())
@@ -94,15 +75,15 @@ def test_run_in_parts_goes_on_in_parts_and_another_that_goes_on_is_not_halved(
     toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Interrupted):
-        applied(toy_recipe, "begun whole", observer=Notes(stop=1))
+        applied(toy_recipe, "begun whole", observer=SignalAfter(1))
     full(monkeypatch, 8)
     (failure,) = applied(toy_recipe, "begun whole").failures
     assert "a batch of 16 images does not fit" in failure.problem
     with pytest.raises(Interrupted):
-        applied(toy_recipe, "begun in parts", observer=Notes(stop=1))
+        applied(toy_recipe, "begun in parts", observer=SignalAfter(1))
     notes = Notes()
     assert not applied(toy_recipe, "begun in parts", observer=notes).failures
-    assert not [line for line in notes.told if "does not fit" in line]
+    assert not [line for line in notes.notes if "does not fit" in line]
     assert not json.loads((run_of(toy_recipe, "begun in parts") / "result.json").read_text())["exact"]
 
 
@@ -117,7 +98,7 @@ def test_evaluation_that_does_not_fit_is_named_and_halves_no_step(toy_recipe: Pa
     notes = Notes()
     (failure,) = applied(toy_recipe, "runs", observer=notes).failures
     assert failure.problem == "main, seed 0: evaluation does not fit into the memory of cpu: 16 images at a time."
-    assert not [line for line in notes.told if "passes the network" in line]
+    assert not [line for line in notes.notes if "passes the network" in line]
     run = run_of(toy_recipe, "runs")
     assert "pieces" not in tomllib.loads((run / "resolved.toml").read_text())
     assert json.loads((run / "result.json").read_text())["status"] == "failed"
@@ -163,7 +144,7 @@ def test_inspection_that_does_not_fit_takes_no_result_away(toy_recipe: Path, mon
     notes = Notes()
     done = applied(toy_recipe, "runs", observer=notes)
     assert not done.failures
-    assert [line for line in notes.told if "the inspection of its images failed" in line and "CUDA out of memory" in line]
+    assert [line for line in notes.notes if "the inspection of its images failed" in line and "CUDA out of memory" in line]
     assert not applied(toy_recipe, "runs").changed
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Cli
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 from toy_training import CPU, Training, training
 
 import tlkit
@@ -21,13 +21,9 @@ from tlkit.record import epoch_lines, run_folder
 from tlkit.record import range_tests as records
 from tlkit.run import range_tests
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 AUTO = "lr_groups={backbone='auto', head='auto'}"
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the pictures of runs, which take longer than the training."""
-    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 def test_a_domain_head_is_in_no_range_test(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

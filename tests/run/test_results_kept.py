@@ -15,13 +15,10 @@ from tlkit.plans import jobs, resolve
 from tlkit.record import results, run_choice
 from tlkit.sources.places import Places
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ONE = ("schedule.epochs=1", "data.options.train=32")
 WILD = ("optimizer.name=sgd", "lr_groups={backbone=1e20, head=1e20}", "optimizer.momentum=0.0")
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 def test_apply_that_fails_leaves_the_result_of_the_finished_runs(toy_recipe: Path, run: Cli) -> None:

@@ -19,7 +19,7 @@ import tomli_w
 import torch
 from conftest import TOY, TOY_RECIPE
 from safetensors.torch import load_file
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 
 from tlkit import api, files
 from tlkit.cli import app
@@ -31,6 +31,8 @@ from tlkit.record import run_folder
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.timings import EarlierChoices
 from tlkit.run import signals, start_network
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 KINDS = {
     "adamw with dropout": ("head.options.dropout=0.3",),
@@ -52,12 +54,6 @@ KINDS = {
 # They hold seconds, or in the reason of a choice whether the recipe was applied before.
 DIFFERING = {"metrics.jsonl", "plan.json"}
 KEPT = "kept since this recipe was first applied: "
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the picture, which takes longer than the training; test_apply looks at it."""
-    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -12,33 +12,21 @@ from conftest import TOY_RECIPE
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tlkit_toy_build import ToyNet
+from toy_observers import Notes
 from toy_training import training
 
 from tlkit import api
 from tlkit.errors import TlkitError
-from tlkit.events import Observer
 from tlkit.plans import jobs, resolve
 from tlkit.sources.places import Places
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 # A run that moves nothing: what it ends with is what it began with. SGD steps of 1e-30 times any gradient round to nothing.
 STILL = (
     "freeze.backbone=true", "optimizer={name='sgd', momentum=0.0}", "lr_groups.head=1e-30", "schedule.epochs=1",
     "data.split.validation=0.0",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the picture, which takes longer than the training; test_apply looks at it."""
-    monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
-
-
-class Notes(Observer):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +50,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 def _apply(recipe: Path, *settings: str) -> tuple[Path, list[str]]:
     notes = Notes()
     folder = api.apply(recipe, [*STILL, *settings], runs=recipe.parent / "runs", observer=notes).folder
-    return _run(folder), notes.lines
+    return _run(folder), notes.notes
 
 
 def test_run_begins_with_the_other_runs_backbone_and_head(toy_recipe: Path, earlier: Path) -> None:
@@ -244,7 +232,7 @@ def test_a_part_of_a_checkpoint_is_chosen_by_its_key_and_is_part_of_the_digest(t
         notes = Notes()
         made = training(toy_recipe, f"backbone.weights={value!r}", observer=notes)
         assert torch.equal(made.network.tensors()["conv1.weight"], wanted["conv1.weight"])
-        assert any("an average (EMA)" in line for line in notes.lines) == said
+        assert any("an average (EMA)" in line for line in notes.notes) == said
     assert len(folders) == 3
 
 

@@ -18,7 +18,7 @@ from conftest import TOY_RECIPE, Cli
 from PIL import Image
 from safetensors.torch import load_file
 from shard_files import images, png, samples, tar
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 
 from tlkit import api
 from tlkit.errors import Interrupted, TlkitError

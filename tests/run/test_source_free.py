@@ -12,7 +12,7 @@ import toy_domains
 from conftest import Cli
 from safetensors.torch import load_file
 from sklearn.preprocessing import normalize
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 from toy_training import training
 
 from tlkit import api

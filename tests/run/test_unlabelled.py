@@ -9,7 +9,7 @@ import torch
 import toy_domains
 from conftest import Cli
 from safetensors.torch import load_file
-from toy_signals import SignalAfter
+from toy_observers import SignalAfter
 from toy_training import training
 
 from tlkit import api

@@ -10,18 +10,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from tlkit_toy_build import ToyNet
+from toy_observers import Notes
 
 from tlkit import api, file_digests, files
 from tlkit.api import Applied
-from tlkit.events import Observer
-
-
-class Told(Observer):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def picture(path: Path, seed: int) -> None:
@@ -48,7 +40,7 @@ def recipe(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return toy_recipe
 
 
-def applied(recipe: Path, told: Told, *, verify: bool) -> Applied:
+def applied(recipe: Path, told: Notes, *, verify: bool) -> Applied:
     return api.apply(recipe, runs=recipe.parent / "runs", verify=verify, observer=told)
 
 
@@ -69,19 +61,19 @@ CHANGES = {"images/a/0.png": picture, "w.safetensors": weights}
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_finished_run_of_other_bytes_is_another_run_and_says_which_file(recipe: Path, name: str) -> None:
-    first = applied(recipe, Told(), verify=False)
+    first = applied(recipe, Notes(), verify=False)
     path = recipe.parent / name
     CHANGES[name](path, 99)
     unseen(path)
-    assert not applied(recipe, Told(), verify=False).changed, "no time shows it"
-    told = Told()
+    assert not applied(recipe, Notes(), verify=False).changed, "no time shows it"
+    told = Notes()
     second = applied(recipe, told, verify=True)
     assert second.changed
     digests = [each.result["arms"]["main"]["seeds"]["0"]["digest"] for each in (first, second)]
     assert digests[0] != digests[1]
-    (line,) = [line for line in told.lines if str(path) in line]
+    (line,) = [line for line in told.notes if str(path) in line]
     assert line == f"{path}: its content changed, though its size and times did not"
-    assert not applied(recipe, Told(), verify=True).changed
+    assert not applied(recipe, Notes(), verify=True).changed
 
 
 def test_a_remembered_hash_that_is_wrong_is_forgotten_though_the_file_changed_a_moment_ago(
@@ -100,17 +92,17 @@ def test_a_remembered_hash_that_is_wrong_is_forgotten_though_the_file_changed_a_
 
 
 def test_a_finished_recipe_says_what_was_checked(recipe: Path) -> None:
-    applied(recipe, Told(), verify=False)
-    told = Told()
+    applied(recipe, Notes(), verify=False)
+    told = Notes()
     assert not applied(recipe, told, verify=True).changed
-    assert told.lines == [
+    assert told.notes == [
         "verify: every run is finished with data, weights and plugins as they are now; no stored row was read"
     ]
 
 
 def test_a_file_of_several_arms_is_hashed_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe.write_text(recipe.read_text() + "\n[arms.one]\n[arms.two]\n")
-    applied(recipe, Told(), verify=False)
+    applied(recipe, Notes(), verify=False)
     read, hashed = list[str](), file_digests.sha256
 
     def counted(path: Path) -> str:
@@ -118,6 +110,6 @@ def test_a_file_of_several_arms_is_hashed_once(recipe: Path, monkeypatch: pytest
         return hashed(path)
 
     monkeypatch.setattr(file_digests, "sha256", counted)
-    applied(recipe, Told(), verify=True)
+    applied(recipe, Notes(), verify=True)
     inputs = [*(f"{number}.png" for number in range(16)), "w.safetensors"]
     assert sorted(name for name in read if name in inputs) == sorted(inputs)

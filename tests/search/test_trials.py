@@ -16,6 +16,7 @@ from conftest import TOY, TOY_RECIPE
 from imports import HEAVY, loaded_by
 from rich.console import Console
 from safetensors.numpy import save_file
+from toy_observers import Notes
 
 from tlkit import api
 from tlkit.errors import RunLocked, TlkitError
@@ -212,13 +213,10 @@ def test_killed_search_with_hyperband_goes_on_with_the_values_of_one_that_was_no
     assert found[0] == found[1]
 
 
-class _Labels(Observer):
+class _Labels(Notes):
     def __init__(self) -> None:
-        self.notes: list[str] = []
+        super().__init__()
         self.epochs = 0
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
     def epoch(self, epoch: Epoch) -> None:
         self.epochs += 1
