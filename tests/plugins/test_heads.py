@@ -93,6 +93,8 @@ def test_a_head_that_breaks_the_contract_is_named(monkeypatch: pytest.MonkeyPatc
     import sys
     import types
 
+    from sklearn.linear_model import Ridge
+
     from tlkit import testing
     from tlkit.errors import PluginError
 
@@ -119,12 +121,16 @@ def test_a_head_that_breaks_the_contract_is_named(monkeypatch: pytest.MonkeyPatc
     module.other = lambda features, classes, options: nn.Linear(features + 1, classes)
     module.idle = lambda features, classes, options: Idle()
     module.guess = lambda options, facts: Guess()
+    module.nothing = lambda options, facts: None
+    module.ridge = lambda options, facts: Ridge()
     monkeypatch.setitem(sys.modules, "lab_heads", module)
     for head, words in (
         (Head(build="lab_heads:wide"), "gives (12, 4) for (12, 8)"),
         (Head(build="lab_heads:other"), "lab_heads:other: forward fails for features (12, 8): RuntimeError: mat1 and mat2"),
         (Head(build="lab_heads:idle"), "does not depend on idle.weight"),
         (Head(solve="lab_heads:guess"), "is right for 33%"),
+        (Head(solve="lab_heads:nothing"), "lab_heads:nothing: gave NoneType, which has no fit."),
+        (Head(solve="lab_heads:ridge"), "lab_heads:ridge: gave Ridge, which has no predict_proba or decision_function."),
     ):
         with pytest.raises(PluginError) as error:
             list(testing.check_head(head))

@@ -16,6 +16,7 @@ from tlkit import plugin, units
 from tlkit.engine import estimator_checks
 from tlkit.errors import PluginError, RunFolderError, reason
 from tlkit.plugin import Head, Solving
+from tlkit.plugin.calling import comes_with
 from tlkit.record import selection
 
 LEAST = 1e-7  # a probability of 0 is taken for this one: else one wrong answer that is sure makes the mean loss endless
@@ -101,6 +102,7 @@ def fit(
         PluginError: its maker, or what it made, failed.
     """
     estimator: Any = plugin.call(head.solve, options, solving)
+    _require(head, estimator, "fit")
     name, by = head.solve.rpartition(":")[2], solving.select_by
     caught = _fit_(estimator, embedded, labels, name=name)
     said = []
@@ -110,7 +112,15 @@ def fit(
         shown = f"accuracy {score:.1%}" if by == "accuracy" else selection.shown({by: -score if by == "loss" else score}, by)
         said.append(f"{name}: {chosen} by cross-validation, {shown} there")
         estimator = estimator.best_estimator_
+    _require(head, estimator, "predict_proba", "decision_function")
     return FittedHead(estimator, solving.classes, warnings=caught), said
+
+
+def _require(head: Head, estimator: object, *names: str) -> None:
+    """Refuse what a head's maker gave where it has none of these methods."""
+    if not any(callable(getattr(estimator, name, None)) for name in names):
+        what = f"{type(estimator).__name__}, which has no {' or '.join(names)}"
+        raise PluginError(f"{head.solve}: gave {what}.", "a classifier of scikit-learn", comes_with(head.solve))
 
 
 def refit(fitted: FittedHead, embedded: NDArray[np.float32], labels: NDArray[np.int64]) -> FittedHead:

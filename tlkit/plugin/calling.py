@@ -46,7 +46,7 @@ def call(target: str, *arguments: object) -> object:
         except BaseException as error:  # likewise
             if isinstance(error, OSError) and error.filename:
                 raise DataError(f"{error.filename}: cannot be read: {error.strerror}.") from error
-            raise PluginError(f"{target}: failed: {reason(error)}.", f"it comes with {_owner(module)}") from error
+            raise PluginError(f"{target}: failed: {reason(error)}.", comes_with(target)) from error
 
 
 @contextlib.contextmanager
@@ -55,10 +55,15 @@ def blamed(target: str) -> Iterator[None]:
     try:
         yield
     except PluginError as error:
-        hint = f"it comes with {_owner(target.partition(':')[0])}"
+        hint = comes_with(target)
         if hint in error.hints or not error.problem.startswith(target):
             raise
         raise PluginError(error.problem, *error.hints, hint) from error
+
+
+def comes_with(target: str) -> str:
+    """Return a line that names the distribution of "module:function", with its version."""
+    return f"it comes with {_owner(target.partition(':')[0])}"
 
 
 @contextlib.contextmanager
@@ -76,7 +81,7 @@ def _apart(target: str) -> Iterator[None]:
             os.chdir(before)
             raise PluginError(
                 f"{target}: changes the working directory, to {after}, in which no relative path is what it was.",
-                f"it comes with {_owner(target.partition(':')[0])}",
+                comes_with(target),
             )
 
 

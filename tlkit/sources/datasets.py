@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from tlkit import plugin, tasks
 from tlkit.errors import DataError, PluginError, first_few
 from tlkit.plugin import DataFiles, Dataset, FileList, ImageFiles, Images, Member, Split, registry
-from tlkit.plugin.calling import blamed
+from tlkit.plugin.calling import blamed, comes_with
 
 
 def read_data(dataset: Dataset, found: DataFiles, options: BaseModel | None) -> Images:
@@ -40,16 +40,19 @@ def _checked(dataset: Dataset, found: DataFiles, images: object) -> Images:
                 "a class needs two images at least, one to train on and one to test; is it the class that the labels name?",
             )
         if count != len(split.targets) or count == 0:
-            raise DataError(
-                f"{found.root}: {name}: {count} images and {len(split.targets)} targets.", "as many of both, at least one"
-            )
+            many = "as many of both, at least one"
+            raise DataError(f"{found.root}: {name}: {count} images and {len(split.targets)} targets.", many, _reader(dataset))
         wrong = tasks.understanding(split.targets)[0].targets.problem(split.targets, len(images.classes))
         if wrong:
-            raise DataError(f"{found.root}: {name}: {wrong[0]}.", *wrong[1:])
+            raise DataError(f"{found.root}: {name}: {wrong[0]}.", *wrong[1:], _reader(dataset))
     arrays = dict.fromkeys(tasks.understanding(split.targets)[0].targets.array for split in images.splits.values())
     if len(arrays) > 1:
         raise PluginError(f"{dataset.read}: targets of one split are {', of another '.join(arrays)}.")
     return images
+
+
+def _reader(dataset: Dataset) -> str:
+    return f"{dataset.read} reads it; {comes_with(dataset.read)}"
 
 
 def refuse_unlearnable(images: Images, where: str) -> None:
