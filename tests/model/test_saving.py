@@ -13,6 +13,7 @@ from toy_model import OPTIONS, compiled, labels, model, pixels
 import tlkit
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.exports import finished_run, run_pictures
+from tlkit.run import loading
 
 X, Y = pixels(), labels()
 FIT = {"options": OPTIONS, "epochs": 2, "batch_size": 16, "verbose": 0}
@@ -217,6 +218,22 @@ def test_a_loaded_run_counts_on_from_its_epochs(toy_recipe: Path) -> None:
     loaded.to_recipe("next.toml")
     assert "initial_epoch = 2" in Path("next.toml").read_text()
     assert _same(_applied("next.toml"), loaded.state_dict())
+
+
+def test_a_run_that_trained_on_several_sizes_predicts_at_the_last(toy_recipe: Path) -> None:
+    text = toy_recipe.read_text().replace(
+        "image_size = 16", "image_sizes = [{ epochs = 1, size = 8 }, { epochs = 1, size = 12 }]"
+    )
+    toy_recipe.write_text(text)
+    applied = tlkit.apply(toy_recipe)
+    (run,) = applied.folder.glob("main-*")
+    mine, pictures = tlkit.load(run, device="cpu"), pixels(8)
+    asked = loading.load(run, arm=None, device=torch.device("cpu"))
+    np.testing.assert_array_equal(mine.predict(pictures), asked.predict(pictures))
+    made = tlkit.Model.from_recipe(toy_recipe, device="cpu")
+    made.fit(verbose=0)
+    assert _same(made.state_dict(), mine.state_dict())
+    np.testing.assert_array_equal(made.predict(pictures), mine.predict(pictures))
 
 
 def test_a_model_is_saved_before_it_is_compiled_and_as_it_is_frozen_now() -> None:

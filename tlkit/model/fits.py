@@ -142,7 +142,8 @@ def _tables(request: Request, setup: Setup, usual: Tables, epochs_done: int, *, 
     """Tables of a recipe from the arguments of fit; what is not given is as the recipe has it that the model is of."""
     own = usual.get("data", {})
     same = own if own.get("name") == given.name and given.folder is None else {}
-    table = {**same, **input_keys(setup.tables["data"])}
+    reached = input_keys(setup.tables["data"])
+    table = {**same, **({} if "image_sizes" in same else reached)}
     table |= {key: plain(value) for key, value in request.data.items() if value is not None}
     if epochs_done:
         table["initial_epoch"] = epochs_done

@@ -215,8 +215,10 @@ def least_epochs(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:
 
 
 def input_keys(table: Mapping[str, Any]) -> Tables:
-    """Return of a table [data] what says how a picture reaches the network."""
-    return {key: value for key, value in table.items() if key in INPUT_KEYS}
+    """Return of a table [data] what says how a picture reaches the network: of several sizes the last, which held-out images have."""
+    sizes = table.get("image_sizes")
+    last = {} if sizes is None else {"image_size": sizes[-1]["size"]}
+    return {key: value for key, value in table.items() if key in INPUT_KEYS} | last
 
 
 def _content(images: Images) -> str:
