@@ -203,6 +203,13 @@ def test_arm_without_the_metric_has_no_point_and_no_chart_has_nan(arms: list[Sho
     assert "<" not in text
 
 
+def larger(run: ShownRun) -> ShownRun:
+    """Return a run whose network has a parameter more."""
+    known = run.result.parameters
+    update = {"parameters": known.model_copy(update={"total": known.total + 1})}
+    return dataclasses.replace(run, result=run.result.model_copy(update=update))
+
+
 def test_table_has_the_mean_and_interval_over_seeds(applied: Path, arms: list[ShownArm]) -> None:
     summary = json.loads((applied / "result.json").read_text())["arms"]
     for row, arm in zip(comparison.rows(arms), arms, strict=False):
@@ -213,10 +220,18 @@ def test_table_has_the_mean_and_interval_over_seeds(applied: Path, arms: list[Sh
     chance, commonest = comparison.rows(arms)[-2:]
     assert (chance.name, chance.cells[1]) == ("chance", "25.0%")
     assert commonest.name == "the commonest class"
-    heads, shown = comparison.table(arms)
-    assert (heads, [row.cells for row in shown]) == (comparison.columns(arms), [row.cells for row in comparison.rows(arms)])
-    heads, shown = comparison.table([ShownArm(arm.name, arm.runs[:2]) for arm in arms])
-    assert heads[:3] == ["runs", "test accuracy", "train accuracy"], "two seeds have no interval"
+    by, size = "How the 95 % intervals were computed: Student's t over 3 seeds.", f"{arms[0].first.result.parameters.total:,}"
+    heads, shown, notes = comparison.table(arms)
+    assert heads[:4] == ["runs", "test accuracy", "95 % interval", "train accuracy"]
+    assert (notes, "of" in heads) == ([by, f"Each network has {size} parameters."], False), "it is the same of all arms"
+    assert {len(row.cells) for row in shown} == {len(heads)}
+    assert html.escape(" ".join(notes)).replace("&#x27;", "&#39;") in (applied / "report.html").read_text()
+    one = ShownArm(arms[0].name, [larger(run) for run in arms[0].runs[:1]])
+    heads, shown, notes = comparison.table([one, *arms[1:]])
+    assert (heads, notes) == (comparison.columns(arms), [])
+    assert [row.cells for row in shown] == [row.cells for row in comparison.rows([one, *arms[1:]])]
+    heads, shown, notes = comparison.table([ShownArm(arm.name, arm.runs[:2]) for arm in arms])
+    assert (heads[:3], len(notes)) == (["runs", "test accuracy", "train accuracy"], 1), "two seeds have no interval"
     assert {len(row.cells) for row in shown} == {len(heads)}
 
 

@@ -149,12 +149,15 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     again = json.loads(out)["metrics"]
     assert {name: again[name] for name in test} == pytest.approx(test, abs=1e-6)
 
-    _, out, _ = run("evaluate", "shapes", "--on", "shapes", "--set", f"data.options.path={recipe.parent / 'data'}")
+    page = recipe.with_name("page.html")
+    on = ("shapes", "--set", f"data.options.path={recipe.parent / 'data'}")
+    _, out, _ = run("evaluate", "shapes", "--on", *on, "--report", "--out", page)
     chosen = json.loads((folder / "evaluation.json").read_text())["validation"]["threshold"]["probability"]
     told = (
         f"take pixels with a probability of 0.5 or more; predict takes {chosen:.3g}, the best for the run's validation images"
     )
     assert told in " ".join(out.split())
+    assert f"at a probability of {chosen:.2g}, the best for validation images, recall" in page.read_text()
     assert out.splitlines()[1].split() == ["Dice", f"{again['dice']:.3f}"], "before accuracy, of which most is ground"
     code, out, error = run("evaluate", "shapes", "--on", recipe.parent / "data", "--json")
     assert (code, json.loads(out)["metrics"]) == (0, again), "its own data set reads a folder"

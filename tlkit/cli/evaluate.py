@@ -151,7 +151,9 @@ def _write(
     from tlkit.run import evaluation
 
     data, calibrated = evaluation.explained(found, predictor), evaluation.calibrated(found, run)
-    answers = Evaluated(run.name, found.part, found.details, calibrated, data)
+    chosen = predict_masks.threshold_of(run, None)
+    threshold = {} if chosen is None else {"threshold": {"probability": chosen}}
+    answers = Evaluated(run.name, found.part, {**found.details, **threshold}, calibrated, data)
     shown = page.ShownEvaluation(
         str(run), on, found.images, found.metrics, answers, warnings=[*said, *found.unreadable], command=command,
         select_by=predictor.network.task.select_by,

@@ -18,7 +18,11 @@ from tlkit.reports import ensemble_rows
 from tlkit.reports.differences import head, p_value, points, short
 from tlkit.reports.page.runs import ShownArm
 
-_INTERVAL, _BY = "95 % interval", "interval by"  # heads of columns
+_INTERVAL, _BY, _OF = "95 % interval", "interval by", "of"  # heads of columns
+_ALIKE = {
+    _BY: "How the 95 % intervals were computed: {}.",
+    _OF: "Each network has {} parameters.",
+}  # what is said where all arms are alike
 _ALL_PAIRS = 4  # arms; of more, each is compared with the best by validation alone
 
 
@@ -70,7 +74,7 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
         *([f"{target} accuracy, the target", "its 95 % interval"] if (target := _target(arms)) else []),
         *([head(baseline, _arm(arms, baseline).first.target)] if baseline else []),
         *(["train accuracy", f"train - {split} (points)"] if usual else []), f"{split} loss", *more,
-        "best epoch", "parameters trained", "of", "s / epoch", "seconds", "images/s",
+        "best epoch", "parameters trained", _OF, "s / epoch", "seconds", "images/s",
     ]  # fmt: skip
 
 
@@ -92,15 +96,23 @@ def rows(arms: Sequence[ShownArm], baseline: str = "", ensembles: Sequence[Mappi
 
 def table(
     arms: Sequence[ShownArm], baseline: str = "", ensembles: Sequence[Mapping[str, Any]] = ()
-) -> tuple[list[str], list[Row]]:
-    """Return `columns` and `rows` as the page shows them: without intervals where no arm has one."""
+) -> tuple[list[str], list[Row], list[str]]:
+    """Return `columns` and `rows` as the page shows them, and what is said beneath them.
+
+    Columns of intervals are left out where no arm has one, and wide ones that say the same of all arms: a sentence says it.
+    """
     heads, found = columns(arms, baseline), rows(arms, baseline, ensembles)
     intervals = [place for place, head in enumerate(heads) if head.startswith(_INTERVAL)]
     without = [place for place in intervals if not any(row.cells[place] for row in found)]
-    if without == intervals and not _target(arms):
-        without.append(heads.index(_BY))
+    no_interval, notes = without == intervals, list[str]()
+    for name, told in _ALIKE.items():
+        said = set() if name == _BY and no_interval else {row.cells[heads.index(name)] for row in found} - {""}
+        if len(said) <= 1:
+            notes += [told.format(each) for each in said]
+            without.append(heads.index(name))
     kept = [place for place in range(len(heads)) if place not in without]
-    return [heads[place] for place in kept], [replace(row, cells=tuple(row.cells[place] for place in kept)) for row in found]
+    shown = [replace(row, cells=tuple(row.cells[place] for place in kept)) for row in found]
+    return [heads[place] for place in kept], shown, notes
 
 
 def metric(arms: Sequence[ShownArm]) -> str:

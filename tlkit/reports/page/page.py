@@ -117,7 +117,7 @@ def render(
         *spent,
     ]
     of_members = {run.folder.name: run.result.test for arm in arms for run in arm.runs}
-    columns, rows = comparison.table(arms, baseline, ensembles)
+    columns, rows, notes = comparison.table(arms, baseline, ensembles)
     values = {
         "title": title or ", ".join(names),
         "sentence": comparison.sentence(arms, baseline),
@@ -129,7 +129,8 @@ def render(
         "warnings": [*_warnings(arms), *(line for each in shown_data for line in each.warnings)],
         "columns": columns,
         "rows": rows,
-        "of_images": any("one run" in cell for row in rows for cell in row.cells),
+        "notes": notes,
+        "of_images": any("one run" in cell for cell in (*notes, *(cell for row in rows for cell in row.cells))),
         "ensembles": [
             line.removeprefix("ensemble").strip()
             for each in ensembles
