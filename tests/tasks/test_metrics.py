@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 from torchmetrics.functional import classification
 
 from tlkit import tasks
-from tlkit.tasks import Predictions, metrics, scoring
+from tlkit.tasks import Predictions, metrics, multi_label, scoring
 from tlkit.tasks.objective import Objective
 
 CPU = torch.device("cpu")
@@ -56,6 +56,7 @@ def test_metrics_of_a_binary_head_are_of_the_positive_class(positive: int) -> No
 def test_metrics_of_many_classes_an_image_are_scikit_learns() -> None:
     given = predictions(6, task="multi_label")
     y, p = given.targets.numpy().astype(int), torch.sigmoid(given.logits.double()).numpy()
+    assert np.array_equal(given.chosen, p > multi_label.THRESHOLD)
     found = scoring.scores(given)
     assert found["loss"] == pytest.approx(np.mean([reference.log_loss(y[:, i], p[:, i]) for i in range(6)]), rel=1e-6)
     assert found["accuracy"] == pytest.approx(1 - reference.hamming_loss(y, p > 0.5))

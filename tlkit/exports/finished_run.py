@@ -18,8 +18,7 @@ from tlkit.record import run_folder
 from tlkit.record.run_folder import RunResult
 from tlkit.run import loading, mask_prediction
 from tlkit.run.prediction import Predictor
-
-_LABEL = 0.5  # from which on metrics count a class of an image with several
+from tlkit.tasks import multi_label
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class FinishedRun:
         None where the largest probability decides, and of masks where no validation images chose one.
         """
         if self.several_labels:
-            return _LABEL
+            return multi_label.THRESHOLD
         binary = self.head.pixels and len(self.predictor.classes) == 2
         return mask_prediction.chosen_threshold(self.folder) if binary else None
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit.errors import TlkitError
+from tlkit.tasks import multi_label
 
 
 class Predictions(np.ndarray[Any, np.dtype[np.float32]]):
@@ -49,7 +50,7 @@ class Predictions(np.ndarray[Any, np.dtype[np.float32]]):
         """The most probable class of each image; where an image may have several, a list of those above 0.5."""
         rows = self._rows()
         if self.several:
-            return [[self.class_names[index] for index in np.flatnonzero(row > 0.5)] for row in rows]
+            return [[self.class_names[index] for index in np.flatnonzero(row > multi_label.THRESHOLD)] for row in rows]
         return [self.class_names[index] for index in rows.argmax(axis=1)]
 
     def top(self, k: int = 1) -> list[list[tuple[str, float]]]:

@@ -15,6 +15,8 @@ from tlkit.tasks.task import Metric, Predictions, Rows, Shown, Strata, Targets, 
 if TYPE_CHECKING:
     from torch import Tensor
 
+THRESHOLD = 0.5  # probability above which an image has a class: that of a logit of 0
+
 
 # ---- targets: (N, classes) uint8, 1 for the classes that an image has
 
