@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tlkit import applying, files, machine, units
 from tlkit.applying import Applied
-from tlkit.errors import TlkitError, as_path, option
+from tlkit.errors import TlkitError, UsageError, as_path, option
 from tlkit.events import Epoch, Observer
 from tlkit.plans import arguments, auto_rates, executors, jobs, resolve
 from tlkit.record import findings, remote_runs, remote_sending, run_folder
@@ -312,7 +312,7 @@ def advise(
     allowed = budgets.Budget(units.duration(budget, name="budget"))
     chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run)
     if chosen is not None and (not tries or domain is not None):
-        raise TlkitError(
+        raise UsageError(
             f"{option('executor', executor)}: carries out runs that try ways to train, and nothing is tried.", "leave it out"
         )
     room = units.byte_count(download, name="download") if download else 0.0
@@ -322,7 +322,7 @@ def advise(
             if offline
             else "is for networks that " + option("backbones") + " does not name"
         )
-        raise TlkitError(f"{option('download', str(download))}: {why}.", "one of the two options")
+        raise UsageError(f"{option('download', str(download))}: {why}.", "one of the two options")
     watcher, path = observer or Observer(), _there(source)
     places = arguments.places(path.resolve() if path.is_dir() else path, data, offline, watcher)
     read, arms = asking.read(path, arguments.listed(settings), places)

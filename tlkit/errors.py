@@ -48,6 +48,12 @@ class TlkitError(Exception):
         self.args = ("\n".join([self.problem, *(f"  {line}" for line in self.hints)]),)
 
 
+class UsageError(TlkitError):
+    """An option that cannot have this value, or is not for this command line, whatever a recipe says; click's own errors end so too."""
+
+    exit_code = 2
+
+
 class RecipeError(TlkitError):
     """A recipe that cannot be used; it holds every problem that was found.
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tlkit.errors import TlkitError, nearest, option
+from tlkit.errors import TlkitError, UsageError, nearest, option
 
 CGROUPS = Path("/sys/fs/cgroup")  # where control groups are mounted: cgroups(7)
 PROC = Path("/proc")
@@ -116,7 +116,7 @@ def refuse_unknown_device(name: str) -> None:
     if not re.fullmatch("auto|(cpu|cuda)(:[0-9]+)?", str(name)):
         names = ("auto", "cpu", "cuda")
         near = "tlkit trains on CPUs and on NVIDIA GPUs" if str(name).startswith("mps") else nearest(str(name), names)
-        raise TlkitError(f"{option('device', name)}: is not supported.", f"one of: {', '.join(names)}, cuda:1", near)
+        raise UsageError(f"{option('device', name)}: is not supported.", f"one of: {', '.join(names)}, cuda:1", near)
 
 
 def free_memory() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlkit import files, machine
-from tlkit.errors import TlkitError, as_path, option
+from tlkit.errors import UsageError, as_path, option
 from tlkit.events import Observer
 from tlkit.plans import arguments, band_values, dataset_facts, job_inputs, jobs, precision, resolve, search_plan
 from tlkit.plans.resolved import Resolved
@@ -190,7 +190,7 @@ def rates(
     from tlkit.run.signals import watching
 
     if not range_tests.FEWEST <= steps <= range_tests.MOST:
-        raise TlkitError(
+        raise UsageError(
             f"{option('steps', str(steps))}: a range test takes {range_tests.FEWEST} to {range_tests.MOST:,} steps."
         )
     arguments.note_unused_data(data, arms, watcher)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tlkit.errors import TlkitError, option
+from tlkit.errors import UsageError, option
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 Size = tuple[int, int]  # height and width of a picture, pixels
@@ -56,7 +56,7 @@ def duration(text: str | float, *, name: str) -> float:
     text = text if isinstance(text, str) else f"{text:f}"
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smh]?)\s*", text)
     if not found or not float(found[1]):
-        raise TlkitError(f"{option(name, text)}: is no time.", "a number of seconds, minutes or hours: 90s, 10m, 1h")
+        raise UsageError(f"{option(name, text)}: is no time.", "a number of seconds, minutes or hours: 90s, 10m, 1h")
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 
@@ -73,7 +73,7 @@ def byte_count(text: str | float, *, name: str) -> float:
     text = text if isinstance(text, str) else f"{text:f}"
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMG]?)B?\s*", text, re.IGNORECASE)
     if not found or not float(found[1]):
-        raise TlkitError(f"{option(name, text)}: is no size.", "a number of bytes, with a unit: 200MB, 1.5GB")
+        raise UsageError(f"{option(name, text)}: is no size.", "a number of bytes, with a unit: 200MB, 1.5GB")
     return float(found[1]) * 1000.0 ** " KMG".index(found[2].upper() or " ")
 
 

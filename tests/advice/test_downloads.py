@@ -103,7 +103,7 @@ def test_weights_are_downloaded_only_where_the_user_says_how_much_and_within_the
     assert not asked
     for more in (("--offline",), ("--backbones", "toy")):
         code, _, err = run(*plain, "--download", "1MB", *more)
-        assert code == 1
+        assert code == 2
         assert err.startswith("--download 1MB: is f")
     with monkeypatch.context() as late:
         late.setattr(advising, "_DOWNLOADS", -1.0)

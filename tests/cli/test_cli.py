@@ -187,7 +187,6 @@ BAD_COMMANDS = {
     "a setting of a key that is not": (["validate", "toy.toml", "--set", "schedule.epoch=3"], 'did you mean "epochs"?'),
     "a setting below a value": (["validate", "toy.toml", "--set", "backbone.name.x=3"], "backbone.name"),
     "an arm that is not": (["apply", "toy.toml", "--arm", "x"], 'no arm "x"'),
-    "a device that is not": (["apply", "toy.toml", "--device", "tpu"], "--device tpu"),
     "a GPU that is not": (["apply", "toy.toml", "--device", "cuda:77"], "--device cuda:77"),
     "a plugin that is not": (["show", "toi"], 'did you mean "toy"?'),
     "a recipe without a folder": (["init", "--from", "quickstart", "-o", "no/r.toml"], "no/r.toml: cannot be written: there is no folder no."),
@@ -479,6 +478,18 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_computed(
     assert run("advise", toy_recipe, "--out", ".")[2].startswith("--out .: is a folder.")
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     assert run("advise", toy_recipe, "--out", "a.toml")[2].startswith("--out a.toml: the folder . cannot be written.")
+
+
+def test_value_that_an_option_never_takes_is_usage(run: Cli, toy_recipe: Path) -> None:
+    for verb, *options in (
+        ("predict", "toy", "a.png", "--views", "3"), ("evaluate", "toy", "--on", "a", "--views", "3"),
+        ("apply", toy_recipe, "--device", "tpu"), ("rates", toy_recipe, "--steps", "1"), ("advise", ".", "--budget", "0"),
+        ("export", "toy", "--to", "foo"), ("apply", toy_recipe, "--cpus-per-run", "0"), ("apply", toy_recipe, "--address", "auto"),
+        ("embed", "toy", toy_recipe, "--out", "a.csv"), ("embed", "toy", toy_recipe, "--out", "a.npz", "--part", "1/2"),
+    ):  # fmt: skip
+        code, out, text = run(verb, *options)
+        assert (code, out, options[-2].strip("-") in text or "a.csv" in text) == (2, "", True), (verb, text)
+    assert run("plan", toy_recipe, "--arm", "none")[0] == 1, "another recipe may have it"
 
 
 def test_matplotlib_is_loaded_whatever_backend_the_environment_names(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_a_device_that_there_is_not_is_refused_where_nothing_is_left_to_train(ru
     as_before = ("--set", "schedule.epochs=2", "--set", "data.split.validation=0.2")
     assert "nothing to do" in run("apply", recipe, *as_before)[1]
     code, _, err = run("apply", recipe, *as_before, "--device", "mps")
-    assert code == 1
+    assert code == 2
     assert "--device mps: is not supported." in err
     assert "tlkit trains on CPUs and on NVIDIA GPUs" in err
 

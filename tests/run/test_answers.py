@@ -201,7 +201,7 @@ def test_embed_writes_the_pooled_output_of_a_stage(finished: Path, tmp_path: Pat
     assert (code, output) == (0, "x.npz: written, 2 of 2 images, 8 features\n")
     code, _, text = run("embed", finished, "new/ant", "--out", "x.npz", "--at", "stme")
     assert (code, 'there is no stage "stme"' in text, 'did you mean "stem"?' in text) == (1, True, True)
-    assert run("embed", finished, "new", "--out", "x.txt")[0] == 1
+    assert run("embed", finished, "new", "--out", "x.txt")[0] == 2
     (tmp_path / "empty").mkdir()
     for command, more in (("embed", ("--out", "x.npz")), ("predict", ())):
         code, _, text = run(command, finished, "empty", *more)

@@ -516,7 +516,7 @@ def test_views_average_the_probabilities_of_torchvisions_crops(finished: Path, i
         wanted = torch.softmax(net.eval()((pixels - 0.5) / 0.5), 1).mean(0)
     found = [record["predictions"][0]["probabilities"][name] for name in CLASSES]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    assert run("predict", folder, images[0], "--views", "3")[0] == 1
+    assert run("predict", folder, images[0], "--views", "3")[0] == 2
 
 
 def test_views_store_no_copy_of_an_image_each(

@@ -164,7 +164,7 @@ def test_an_executor_embeds_shards_to_the_same_bits(
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (16, 16)).save(tmp_path / "pictures" / "0.png")
     code, _, error = run("embed", runs["folder"], "pictures", "--out", "x.npz", *options)
-    assert (code, error.splitlines()[0]) == (1, "--executor here: embeds shards, and these are single files.")
+    assert (code, error.splitlines()[0]) == (2, "--executor here: embeds shards, and these are single files.")
 
 
 def test_a_file_is_of_the_images_of_its_shard_and_of_one_network(
@@ -232,7 +232,7 @@ def test_a_shard_that_cannot_be_embedded_leaves_no_file(runs: dict[str, Path], t
     assert sorted(os.listdir(tmp_path / "done")) == ["0.parquet", "2.parquet", "embeddings.json"]
     for given in ("set", "set/2.tar", "s3://no/2.tar"):
         code, _, error = run("embed", runs["folder"], given, "--out", "done.npz")
-        assert (code, error.startswith("done.npz: is the name of a file, and embeddings of shards fill a folder.")) == (1, True)
+        assert (code, error.startswith("done.npz: is the name of a file, and embeddings of shards fill a folder.")) == (2, True)
     code, said, error = run("embed", runs["folder"], "set", "--out", "done")  # and says again what is missing
     assert (code, said) == (3, "done: 0 of 3 shards embedded, 0 images; 2 were there\n")
     assert "2.tar/bad.png: is not an image" in error

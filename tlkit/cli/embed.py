@@ -26,7 +26,7 @@ from tlkit.cli.options import (
     RunsOption,
     copy_of,
 )
-from tlkit.errors import DataError, TlkitError, nearest
+from tlkit.errors import DataError, TlkitError, UsageError, nearest
 
 if TYPE_CHECKING:
     from tlkit.model.embedding_jobs import Source
@@ -78,19 +78,22 @@ def embed(
     from tlkit.plans import executors
     from tlkit.record import embeddings
 
+    wanted = _part(part)
     chosen = executors.choose(executor, address=address, cpus=cpus_per_run, gpus=gpus_per_run)
     shards = named.shards(images)
     if shards is not None and out.suffix:
         if not named.holds_images(images[0]):
-            raise TlkitError(f"{out}: is the name of a file, and embeddings of shards fill a folder.", f"--out {out.stem}")
+            raise UsageError(f"{out}: is the name of a file, and embeddings of shards fill a folder.", f"--out {out.stem}")
         shards = None
     if shards is None:
         if not out.suffix:
             named.refuse_missing(images)
+        if wanted != (1, 1):
+            raise typer.BadParameter("--part is for shards, and these are single files")
         embeddings.check(out)
         files.refuse_file(out, "out")
         if chosen is not None:
-            raise TlkitError(
+            raise UsageError(
                 f"--executor {executor}: embeds shards, and these are single files.",
                 "tlkit shard FOLDER OUT makes shards of them",
             )
@@ -98,7 +101,7 @@ def embed(
     predictor, source = predictor.limited(max_pixels), replace(source, max_pixels=max_pixels)
     if shards is not None:
         carry_out = _here if chosen is None else partial(_elsewhere, place=chosen, source=source)
-        _shards(shards, out, predictor, at, part, carry_out)
+        _shards(shards, out, predictor, at, wanted, carry_out)
         return
     from tlkit.run import stored_embeddings, torch_settings
 
@@ -123,7 +126,7 @@ def embed(
 CarryOut = Callable[[Sequence["Job"], "Predictor", str | None], Iterator["Embedded | TlkitError"]]
 
 
-def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: str, carry_out: CarryOut) -> None:
+def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: tuple[int, int], carry_out: CarryOut) -> None:
     """Embed the images of shards, one file a shard; those that are there are left."""
     from tlkit.record import embeddings
     from tlkit.run import shard_embeddings
@@ -133,7 +136,7 @@ def _shards(place: str, out: Path, predictor: Predictor, at: str | None, part: s
     done = images = 0
     with console.counting("embedding") as progress:
         network = shard_embeddings.network_of(predictor, at)
-        jobs = shard_embeddings.jobs(place, out, network, part=_part(part))
+        jobs = shard_embeddings.jobs(place, out, network, part=part)
         shard_embeddings.begin(out, network)
         waiting = [job for job in jobs if not job.is_done]
         failed += [error for job in jobs if job not in waiting for error in job.failed]

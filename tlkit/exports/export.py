@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlkit import files
-from tlkit.errors import TlkitError, option
+from tlkit.errors import TlkitError, UsageError, option
 from tlkit.exports import finished_run, library_files, model_card, onnx_file, quantization, torch_file
 from tlkit.exports.finished_run import FinishedRun
 from tlkit.exports.forms import Form
@@ -54,7 +54,7 @@ def export(
     """
     _refuse_quantize(quantize, form)
     if data is not None and quantize is None:
-        raise TlkitError(
+        raise UsageError(
             f"{option('data', str(data))}: is for the images of {option('quantize', 'int8')}.", "give both, or neither"
         )
     path = out or Path(FOLDER) / folder.resolve().name / form.value / f"model{form.suffix}"
@@ -86,9 +86,9 @@ def export(
 
 def _refuse_quantize(quantize: str | None, form: Form) -> None:
     if quantize not in (None, "int8"):
-        raise TlkitError(f"{option('quantize', str(quantize))}: is not supported.", "int8")
+        raise UsageError(f"{option('quantize', str(quantize))}: is not supported.", "int8")
     if quantize is not None and form is not Form.ONNX:
-        raise TlkitError(
+        raise UsageError(
             f"{option('quantize', quantize)}: is for --to onnx, not for {form.value}.", "--to onnx, or leave it out"
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from tlkit.errors import TlkitError, nearest, option
+from tlkit.errors import UsageError, nearest, option
 
 
 class Form(StrEnum):
@@ -30,5 +30,5 @@ def form(name: str) -> Form:
     """
     names = [each.value for each in Form]
     if name not in names:
-        raise TlkitError(f"{option('to', str(name))}: is not supported.", f"one of: {', '.join(names)}", nearest(name, names))
+        raise UsageError(f"{option('to', str(name))}: is not supported.", f"one of: {', '.join(names)}", nearest(name, names))
     return Form(name)

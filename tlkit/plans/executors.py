@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tlkit import plugin
-from tlkit.errors import PluginError, TlkitError, option
+from tlkit.errors import PluginError, UsageError, option
 from tlkit.plugin import Demand, Executor, registry
 
 
@@ -26,11 +26,11 @@ def choose(name: str, *, address: str, cpus: int, gpus: float, processes: int = 
     except PluginError as error:
         raise error.at(option("executor", name)) from error
     if cpus < 1:
-        raise TlkitError(f"{option('cpus-per-run', str(cpus))}: a run needs a processor.", option("cpus-per-run", "1"))
+        raise UsageError(f"{option('cpus-per-run', str(cpus))}: a run needs a processor.", option("cpus-per-run", "1"))
     if not 0 <= gpus < float("inf"):
-        raise TlkitError(f"{option('gpus-per-run', str(gpus))}: is no number of GPUs.", option("gpus-per-run", "1"))
+        raise UsageError(f"{option('gpus-per-run', str(gpus))}: is no number of GPUs.", option("gpus-per-run", "1"))
     if processes < 1:
-        raise TlkitError(
+        raise UsageError(
             f"{option('processes-per-run', str(processes))}: a run needs a process.", option("processes-per-run", "1")
         )
     if processes > 1:
@@ -41,7 +41,7 @@ def choose(name: str, *, address: str, cpus: int, gpus: float, processes: int = 
             plugin.call(executor.ask, demand)
         return executor, demand
     if address:
-        raise TlkitError(f"{option('address', address)}: {name} has no cluster.", option("executor", "ray"))
+        raise UsageError(f"{option('address', address)}: {name} has no cluster.", option("executor", "ray"))
     return None
 
 
@@ -49,14 +49,14 @@ def _refuse_undivided(name: str, executor: Executor, cpus: int, gpus: float, pro
     """Refuse several processes where the executor starts one, or where processors or GPUs cannot be divided among them."""
     asked = option("processes-per-run", str(processes))
     if not executor.run:
-        raise TlkitError(
+        raise UsageError(
             f"{asked}: {name} carries out runs in this process.", f"torchrun --nproc-per-node={processes} -m tlkit apply RECIPE"
         )
     if not executor.shares:
-        raise TlkitError(f"{asked}: {name} starts one process for a run.", option("processes-per-run", "1"))
+        raise UsageError(f"{asked}: {name} starts one process for a run.", option("processes-per-run", "1"))
     if cpus % processes:
-        raise TlkitError(
+        raise UsageError(
             f"{asked}: {cpus} processors cannot be divided among {processes} processes.", option("cpus-per-run", str(processes))
         )
     if gpus % processes:
-        raise TlkitError(f"{asked}: each process needs a GPU of its own, or none.", option("gpus-per-run", str(processes)))
+        raise UsageError(f"{asked}: each process needs a GPU of its own, or none.", option("gpus-per-run", str(processes)))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import files
-from tlkit.errors import TlkitError
+from tlkit.errors import TlkitError, UsageError
 
 SUFFIXES = (".npz", ".parquet")
 _SOURCE = b"tlkit"  # key of the schema's metadata
@@ -21,7 +21,7 @@ _SOURCE = b"tlkit"  # key of the schema's metadata
 def check(path: Path) -> None:
     """Raise TlkitError where a file of this name cannot be written, before anything is computed."""
     if path.suffix.lower() not in SUFFIXES:
-        raise TlkitError(
+        raise UsageError(
             f"{path}: has no suffix that says its format.", f"one of: {', '.join(SUFFIXES)}", "only of shards it is a folder"
         )
     if path.suffix.lower() == ".parquet" and importlib.util.find_spec("pyarrow") is None:

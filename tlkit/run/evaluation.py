@@ -22,7 +22,7 @@ from tlkit.engine.images.pictures import Pictures, Progress
 from tlkit.engine.images.views import geometries
 from tlkit.engine.ranks.ranks import ALONE, Shared
 from tlkit.engine.sampled_features import SampledFeatures
-from tlkit.errors import DataError, RunFolderError, TlkitError
+from tlkit.errors import DataError, RunFolderError, UsageError
 from tlkit.network.network import Network
 from tlkit.plugin import Split
 from tlkit.recipe import parsing
@@ -141,9 +141,9 @@ def evaluate(
     stride = predictor.stride if wanted.whole else None
     geometry = geometry_of(predictor.geometry, images.splits[part], source.options, stride=stride)
     if wanted.whole and views != 1:
-        raise TlkitError("evaluate: --views: masks and boxes are evaluated in one view.", "leave it out")
+        raise UsageError("evaluate: --views: masks and boxes are evaluated in one view.", "leave it out")
     if tile is not None and not wanted.masks:
-        raise TlkitError("evaluate: --tile: is for masks, and the run gives none.", "leave it out")
+        raise UsageError("evaluate: --tile: is for masks, and the run gives none.", "leave it out")
     tile = predictor.tile_of(tile)
     library = Library(images, note=note)
     indices, unreadable = corrupt.decodable(

@@ -12,7 +12,7 @@ import numpy as np
 
 from tlkit.engine.images import decode
 from tlkit.engine.images.geometry import CROP_ROOM, Geometry, Pixels, fitted
-from tlkit.errors import TlkitError
+from tlkit.errors import UsageError
 from tlkit.sources import stacks
 
 # Number of views -> what they are, in words.
@@ -32,7 +32,7 @@ def check(count: object, *, where: str) -> int:
         TlkitError: there are no views of this number.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count not in COUNTS:
-        raise TlkitError(f"{where}: is {count!r}.", *(f"{number}: {words}" for number, words in COUNTS.items()))
+        raise UsageError(f"{where}: is {count!r}.", *(f"{number}: {words}" for number, words in COUNTS.items()))
     return count
 
 
