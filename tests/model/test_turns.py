@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from toy_fork import exit_code_within
 from toy_model import compiled, labels, pixels
 
 import tlkit
-from tlkit.model.turns import Turn
+from tlkit.network import seeding
+from tlkit.network.turns import Turn
 
 X, Y = pixels(), labels()
 CALLS: dict[str, Callable[[tlkit.Model], object]] = {
@@ -54,6 +55,27 @@ def test_a_callback_uses_the_model_that_is_trained_and_a_deep_copy_waits_for_nob
 
     model.fit(X, Y, epochs=1, batch_size=8, callbacks=[Watch()], verbose=0)
     assert np.array_equal(*seen)
+
+
+def test_threads_that_would_wait_for_each_other_get_an_error() -> None:
+    """As where a callback uses a model that another thread trains, which waits to train an epoch."""
+    model, both = Turn(), threading.Barrier(2)
+
+    def wait(*turns: AbstractContextManager[None]) -> str:
+        try:
+            with turns[0]:
+                both.wait()
+                with turns[1]:
+                    return ""
+        except tlkit.TlkitError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(wait, model, seeding.kept(seeding.CPU)), pool.submit(wait, seeding.kept(seeding.CPU), model)]
+        said = [each.result(timeout=20) for each in waiting]
+    assert any("both would wait forever" in each for each in said)
+    with model, seeding.kept(seeding.CPU):
+        pass  # nobody has them any more
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")

@@ -33,9 +33,10 @@ from tlkit.model.seen_data import Seen
 from tlkit.model.setup import Setup, Tables, input_keys
 from tlkit.model.stages import Stages
 from tlkit.model.training import Training
-from tlkit.model.turns import Turn, in_turn
+from tlkit.model.turns import in_turn
 from tlkit.network import weights as weight_names
 from tlkit.network.network import Network
+from tlkit.network.turns import Turn
 from tlkit.plugin import Images
 from tlkit.recipe.map_tables import Auto
 from tlkit.recipe.maps import HEAD

@@ -6,23 +6,23 @@ later; torch.random.fork_rng(devices=[]) gives none of them back. The process ha
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from tlkit.network.turns import Turn
+
 _CPU, _CUDA = "random/cpu", "random/cuda"
 CPU = torch.device("cpu")
-_one_thread = [threading.RLock()]  # one; a process that is forked has another
+_one_thread = Turn()
 
 
 @contextmanager
 def kept(device: torch.device) -> Iterator[None]:
     """Give back the generators that computing on a device draws from, as they were before; another thread waits for them."""
-    with _one_thread[0], torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
+    with _one_thread, torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
         yield
 
 
@@ -54,12 +54,3 @@ def set_states_(saved: Mapping[str, Tensor], device: torch.device = CPU) -> None
         torch.default_generator.set_state(saved[_CPU])
     if _CUDA in saved and device.type == "cuda":
         torch.cuda.set_rng_state(saved[_CUDA], device)
-
-
-def _forked() -> None:
-    """Wait in a forked process for no thread of its parent: it has none of them."""
-    _one_thread[0] = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forked)
