@@ -257,7 +257,7 @@ def in_setting(key: str) -> str:
     return f"--set {key}" if _COMMAND_LINE.get() else f"settings {key}"
 
 
-def first_few(names: Iterable[str]) -> str:
-    """Return the first five names, and whether there are others."""
+def first_few(names: Iterable[str], most: int = 5) -> str:
+    """Return the first names, and whether there are others."""
     listed = list(names)
-    return ", ".join(listed[:5]) + (" and others" if len(listed) > 5 else "")
+    return ", ".join(listed[:most]) + (" and others" if len(listed) > most else "")

@@ -503,3 +503,16 @@ def test_stand_ins_are_one_of_a_name(freeze: dict[str, bool | Until], rates: dic
     assert len({each.name for each in stand_ins}) == len(stand_ins)
     assume(freeze or rates)
     assert {each.stage for each in stand_ins} == {*STAGES, "head"}
+
+
+def test_many_keys_are_looked_at_once_each_and_told_in_a_few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    real = maps.matches
+    monkeypatch.setattr(maps, "matches", lambda key, *rest: (looks.append(key), real(key, *rest))[1])
+    keys = {f"layer1.k{number}": 0.1 for number in range(300)}
+    names = maps.names_only({"stem": ("conv1",), "layer1": ("layer1",)}, {}, keys)
+    whole = maps.divide(names, ORDER, {}, keys, epochs=3)
+    maps.problems(whole, stages=ORDER, freeze={}, rates=keys, backbone="toy", tensors=False)
+    assert len(looks) < 10 * len(keys), "200,000 took hours"
+    wrong = maps.problems(whole, stages=ORDER, freeze=dict.fromkeys(map(str, range(300)), True), rates={}, backbone="toy")
+    assert "freeze.3, freeze.4 and others: toy has no stages of these names." in str(wrong[0])

@@ -223,3 +223,10 @@ def test_arms_that_are_right_are_left_beside_wrong_ones() -> None:
     assert isinstance(rest, Recipe)
     assert {name: arm.data.crop for name, arm in rest.arms.items()} == {"a": None, "b": 0.5}
     assert rest.folds is None
+
+
+def test_of_many_wrong_arms_the_first_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "MOST_CHECKED", 3)
+    wrong = refused({"baseline": "none", "arms": {f"a{number:02}": {"nokey": number} for number in range(30)}})
+    assert [problem.problem.split(": ")[1] for problem in wrong.problems] == ["baseline", "arms.a00.nokey", "arms.a01.nokey"]
+    assert "a19 and others" in str(wrong), "a list of 200,000 names is no message"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tlkit.errors import TlkitError, nearest
+from tlkit.errors import TlkitError, first_few, nearest
 from tlkit.model import progress, saving
 from tlkit.model.saving import Standing
 from tlkit.model.seen_data import Seen
@@ -31,11 +31,11 @@ def recipe(file: Path, arm: str | None, *, offline: bool) -> tuple[dict[str, Any
     """
     read = parsing.read(file)
     if arm is None and len(read.arms) > 1:
-        raise TlkitError(f"Model.from_recipe: {file} has {len(read.arms)} arms.", f"arm= one of: {', '.join(read.arms)}")
+        raise TlkitError(f"Model.from_recipe: {file} has {len(read.arms)} arms.", f"arm= one of: {first_few(read.arms, 20)}")
     name = arm or next(iter(read.arms))
     if name not in read.arms:
         raise TlkitError(
-            f'Model.from_recipe: {file} has no arm "{name}".', f"arms: {', '.join(read.arms)}", nearest(name, read.arms)
+            f'Model.from_recipe: {file} has no arm "{name}".', f"arms: {first_few(read.arms, 20)}", nearest(name, read.arms)
         )
     if read.folds is not None:
         progress.Notes().note(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tlkit import files
-from tlkit.errors import TlkitError, as_path, nearest, option
+from tlkit.errors import TlkitError, as_path, first_few, nearest, option
 from tlkit.events import Observer
 from tlkit.plans.resolved import Resolved
 from tlkit.recipe.recipe import Recipe
@@ -47,6 +47,6 @@ def check_arm(arm: str | None, recipe: Recipe) -> None:
         arm = str(arm)
         raise TlkitError(
             f'{option("arm", arm)}: the recipe has no arm "{arm}".',
-            f"arms: {', '.join(recipe.arms)}",
+            f"arms: {first_few(recipe.arms, 20)}",
             nearest(arm, recipe.arms),
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tlkit.errors import RecipeError, TlkitError
+from tlkit.errors import MOST_CHECKED, RecipeError, TlkitError, first_few
 from tlkit.plans import ensembles, loggers, search_checks
 from tlkit.plans.arm_resolver import ArmResolver
 from tlkit.plans.resolved import Resolved
@@ -79,6 +79,8 @@ def resolve(recipe: Recipe, places: Places, *, where: str, dataset: Dataset | No
     found: dict[str, list[str]] = {}
     problems: dict[str, TlkitError] = {}
     for name, arm in recipe.arms.items():
+        if sum(map(len, found.values())) >= MOST_CHECKED:
+            break
         outcome = ArmResolver(recipe.name, name, arm, places, dataset, folds=recipe.folds).run()
         if isinstance(outcome, Resolved):
             resolved[name] = replace(outcome, where=where)
@@ -118,4 +120,4 @@ def resolve_arm(arm: Arm, *, name: str, recipe: str, places: Places, where: str,
 
 
 def _arms(names: list[str]) -> str:
-    return f"arms.{names[0]}" if len(names) == 1 else f"arms {', '.join(names)}"
+    return f"arms.{names[0]}" if len(names) == 1 else f"arms {first_few(names, 20)}"

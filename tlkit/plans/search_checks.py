@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tlkit.errors import TlkitError, nearest
+from tlkit.errors import TlkitError, first_few, nearest
 from tlkit.plans import search_combinations
 from tlkit.plans.search_combinations import Resolver
 from tlkit.plans.search_plan import BEST, arm_name, entries, said, task_of
@@ -47,7 +47,7 @@ def _head_problems(recipe: Recipe, search: Search) -> Iterator[TlkitError]:
         yield TlkitError("search: the recipe has several arms.", f"name one: search.arm = {shown(next(iter(recipe.arms)))}")
     elif name not in recipe.arms:
         yield TlkitError(
-            f"search.arm: there is no arm {shown(name)}.", f"arms: {', '.join(recipe.arms)}", nearest(name, recipe.arms)
+            f"search.arm: there is no arm {shown(name)}.", f"arms: {first_few(recipe.arms, 20)}", nearest(name, recipe.arms)
         )
     elif (best := BEST.format(arm=name)) in recipe.arms:
         yield TlkitError(f"arms.{best}: is the name under which the best trial of the search is shown.", "another name for it")

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tlkit.errors import TlkitError, nearest
+from tlkit.errors import TlkitError, first_few, nearest
 from tlkit.recipe.messages import problem, shown
 from tlkit.recipe.table import Table, chosen_by
 from tlkit.recipe.tables import FolderName
@@ -56,7 +56,7 @@ class Ensemble(Table):
             for name in self.members:
                 if name not in arms:
                     yield TlkitError(
-                        f"ensemble.members: there is no arm {shown(name)}.", f"arms: {', '.join(arms)}", nearest(name, arms)
+                        f"ensemble.members: there is no arm {shown(name)}.", f"arms: {first_few(arms, 20)}", nearest(name, arms)
                     )
             return
         if seeds < 2:

@@ -5,10 +5,10 @@ The rule: the most specific key wins: a module path (the deepest first), then a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tlkit.errors import TlkitError, nearest
+from tlkit.errors import MOST_CHECKED, TlkitError, first_few, nearest
 from tlkit.recipe.map_tables import BACKBONE, Auto, Rate, Until
 from tlkit.recipe.messages import dotted
 
@@ -77,10 +77,9 @@ def matches(key: str, parameter: Parameter, stages: Iterable[str]) -> int | None
     return 2 + key.count(".") if whole else None
 
 
-def winner(keys: Iterable[str], parameter: Parameter, stages: Sequence[str]) -> str | None:
+def winner(keys: Collection[str], parameter: Parameter, stages: Sequence[str]) -> str | None:
     """Return the most specific key that covers a parameter, None if no key does."""
-    ranked = [(rank, key) for key in keys if (rank := matches(key, parameter, stages)) is not None]
-    return max(ranked)[1] if ranked else None
+    return max(_covering(keys, parameter, stages), default=(0, None))[1]
 
 
 def divide(
@@ -142,8 +141,8 @@ def problems(
     names = [owned.parameter for owned in partition.parameters]
     found, unknown = [], []
     for table, keys in (("freeze", freeze), ("lr_groups", rates)):
-        for key in keys:
-            reached = list(dict.fromkeys(p.stage for p in names if matches(key, p, stages) is not None))
+        for key, covered in _covered(keys, partition.parameters, stages).items():
+            reached = list(dict.fromkeys(one.parameter.stage for one in covered))
             if not reached:
                 unknown.append((table, key))
             elif len(reached) > 1 and key not in (BACKBONE, HEAD):
@@ -156,7 +155,9 @@ def problems(
     if len(unknown) > 2 and not any("." in key for _, key in unknown):
         found.append(_other_stages(unknown, stages, backbone))
     else:
-        found += [_no_owner(table, key, names, stages, backbone) for table, key in unknown]
+        choices = [BACKBONE, *stages, HEAD, *dict.fromkeys(p.stage for p in names if p.stage in BESIDE)]
+        choices += sorted({module for p in names for module in _paths(p.name.removesuffix(".*"))}) if unknown else []
+        found += [_no_owner(table, key, choices, stages, backbone) for table, key in unknown[:MOST_CHECKED]]
     found += _without_rate(partition, stages, {*freeze, *rates}, tensors=tensors)
     if partition.parameters and all(owned.trains_from is None for owned in partition.parameters):
         found.append(
@@ -191,8 +192,9 @@ def names_only(
 def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[str], *, tensors: bool) -> list[TlkitError]:
     """Return the problem of parts that train without a rate; names the backbone as a whole if no key names a stage of it."""
     missing: dict[str, int] = {}
+    in_parts = {above for key in keys for above in _paths(key) if above != key}
     for owned in partition.parameters:
-        if not tensors and _in_parts(owned.parameter, keys):
+        if not tensors and owned.parameter.name.removesuffix(".*") in in_parts:
             continue  # whether anything is left of it is known when the network is built
         if owned.trains_from is not None and owned.group is None:
             missing[owned.parameter.stage] = missing.get(owned.parameter.stage, 0) + 1
@@ -219,9 +221,26 @@ def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[st
     ]
 
 
-def _in_parts(stand_in: Parameter, keys: Iterable[str]) -> bool:
-    """Return whether some key lies below a placeholder's module, so that such keys together may cover all of it."""
-    return any(key.startswith(stand_in.name.removesuffix("*")) for key in keys)
+def _paths(name: str) -> Iterator[str]:
+    """Yield a dotted name and all that it lies below: "a", "a.b" and "a.b.c" for "a.b.c"."""
+    parts = name.split(".")
+    return (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _covering(keys: Collection[str], parameter: Parameter, stages: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Yield the keys that cover a parameter, each after how specific it is; only the few that may are looked at."""
+    for key in {BACKBONE, HEAD, parameter.stage, *_paths(parameter.name)}:
+        if key in keys and (rank := matches(key, parameter, stages)) is not None:
+            yield rank, key
+
+
+def _covered(keys: Collection[str], owned: Sequence[Owned], stages: Sequence[str]) -> dict[str, list[Owned]]:
+    """Return the parameters that each key covers, in their order."""
+    found: dict[str, list[Owned]] = {key: [] for key in keys}
+    for one in owned:
+        for _, key in _covering(keys, one.parameter, stages):
+            found[key].append(one)
+    return found
 
 
 def _below(path: str, module: str) -> bool:
@@ -234,22 +253,15 @@ def _trains_from(value: bool | Until, epochs: int) -> int | None:
     return None if value else 0
 
 
-def _no_owner(table: str, key: str, names: Sequence[Parameter], stages: Sequence[str], backbone: str) -> TlkitError:
-    modules = {
-        ".".join(parts[:end])
-        for p in names
-        for parts in [p.name.removesuffix(".*").split(".")]
-        for end in range(1, len(parts) + 1)
-    }
-    choices = [BACKBONE, *stages, HEAD, *dict.fromkeys(p.stage for p in names if p.stage in BESIDE)]
+def _no_owner(table: str, key: str, choices: Sequence[str], stages: Sequence[str], backbone: str) -> TlkitError:
     what = f"owns no parameter of {backbone}." if "." in key else f'{backbone} has no stage "{key}".'
     where = f"{dotted(table, key)}: {what}"
-    return TlkitError(where, f"stages: {', '.join(stages)}", nearest(key, [*choices, *sorted(modules)]))
+    return TlkitError(where, f"stages: {', '.join(stages)}", nearest(key, choices))
 
 
 def _other_stages(unknown: Sequence[tuple[str, str]], stages: Sequence[str], backbone: str) -> TlkitError:
     """Return one message for several keys that are stages of another backbone."""
-    where = ", ".join(dotted(table, key) for table, key in unknown)
+    where = first_few(dotted(table, key) for table, key in unknown)
     return TlkitError(
         f"{where}: {backbone} has no stages of these names.",
         f"stages: {', '.join(stages)}",
@@ -259,17 +271,16 @@ def _other_stages(unknown: Sequence[tuple[str, str]], stages: Sequence[str], bac
 
 def _unused(owned: Sequence[Owned], stages: Sequence[str], freeze: Freeze, rates: Rates, epochs: int) -> list[str]:
     lines = []
-    for key in rates:
-        reached = [one for one in owned if matches(key, one.parameter, stages) is not None]
+    for key, reached in _covered(rates, owned, stages).items():
         mine = [one for one in reached if one.group == key]
         if reached and not mine:
             lines.append(f"{dotted('lr_groups', key)}: more specific keys cover all of it")
         elif mine and all(one.trains_from is None for one in mine):
             lines.append(f"{dotted('lr_groups', key)}: all of it is frozen")
-    for key, value in freeze.items():
+    for key, reached in _covered(freeze, owned, stages).items():
+        value = freeze[key]
         if isinstance(value, Until) and value.epochs >= epochs:
             lines.append(f"{dotted('freeze', key)}: its {value.epochs} epochs are the whole run of {epochs}; it never trains")
-        reached = [one for one in owned if matches(key, one.parameter, stages) is not None]
         if reached and not any(winner(freeze, one.parameter, stages) == key for one in reached):
             lines.append(f"{dotted('freeze', key)}: more specific keys cover all of it")
     return lines

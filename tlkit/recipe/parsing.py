@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tlkit.errors import RecipeError, TlkitError, in_setting, nearest, setting
+from tlkit.errors import MOST_CHECKED, RecipeError, TlkitError, first_few, in_setting, nearest, setting
 from tlkit.plugin import image_kinds
 from tlkit.recipe import other_names, shipped_recipes
 from tlkit.recipe.merging import merge, names_first, set_
@@ -97,7 +97,7 @@ def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] 
     header = {key: base.pop(key) for key in _HEADER if key in base}
     arms = {name: merge(base, arm) for name, arm in overrides.items()} or {ONLY_ARM: base}
     written = {"": said(Header, header) | said(Arm, base)}
-    written |= {f"{dotted('arms', name)}.": said(Arm, arm) for name, arm in arms.items()}
+    before = {name: dict(arm) for name, arm in arms.items()}
     _apply(settings, header, arms, problems)
     for line in errors(Header, header):
         problems.add_line(line, Header, written, arm="")
@@ -105,9 +105,13 @@ def build(tables: Mapping[str, Any], *, where: str, settings: Sequence[Setting] 
     _check_ensemble(header, arms, problems, given=any(setting.path[0] == "ensemble" for setting in settings))
     checked: dict[str, Arm] = {}
     for name, arm in arms.items():
-        lines = errors(Arm, arm)
+        if len(problems.found) >= MOST_CHECKED:
+            break
+        lines, at = errors(Arm, arm), f"{dotted('arms', name)}."
+        if lines:
+            written[at] = said(Arm, before[name])
         for line in lines:
-            problems.add_line(line, Arm, written, arm=f"{dotted('arms', name)}.")
+            problems.add_line(line, Arm, written, arm=at)
         rest = _without(arm, lines) if lines else Arm.model_validate(arm)
         if rest is not None:
             checked[name] = rest
@@ -130,7 +134,7 @@ def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: 
     """
     if model is None:
         if values:
-            raise RecipeError([TlkitError(f"{place}: this plugin has no options, and the recipe gives {', '.join(values)}.")])
+            raise RecipeError([TlkitError(f"{place}: this plugin has no options, and the recipe gives {first_few(values)}.")])
         return None
     found = []
     for line in errors(model, values):
@@ -187,7 +191,7 @@ def _check_baseline(header: Mapping[str, Any], arms: Mapping[str, Any], problems
     name = header.get("baseline")
     if isinstance(name, str) and name not in arms:
         at = in_setting("baseline") if given else "baseline"
-        problems.add(at, f"there is no arm {shown(name)}.", f"arms: {', '.join(arms)}", nearest(name, arms))
+        problems.add(at, f"there is no arm {shown(name)}.", f"arms: {first_few(arms, 20)}", nearest(name, arms))
 
 
 def _check_ensemble(header: Mapping[str, Any], arms: Mapping[str, Any], problems: _Problems, *, given: bool) -> None:
@@ -268,7 +272,7 @@ def _apply(settings: Sequence[Setting], header: dict[str, Any], arms: dict[str, 
         if path[0] == "arms":
             at = in_setting(dotted(*path))
             if len(path) > 1 and path[1] not in arms:
-                problems.add(at, f"there is no arm {shown(path[1])}.", f"arms: {', '.join(arms)}", nearest(path[1], arms))
+                problems.add(at, f"there is no arm {shown(path[1])}.", f"arms: {first_few(arms, 20)}", nearest(path[1], arms))
                 continue
             if len(path) < 3:
                 problems.add(at, "names no key of an arm.", setting("arms.NAME.key=value"))
