@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from unittest import mock
@@ -25,6 +26,7 @@ from tlkit.compiler import shared_networks
 from tlkit.engine.fit import Fit
 from tlkit.engine.ranks.ranks import ALONE, Group, Ranks
 from tlkit.engine.step.graph import Captured
+from tlkit.errors import OutOfTime
 from tlkit.events import Observer
 from tlkit.plans import sharing
 
@@ -66,6 +68,7 @@ CASES = {
     "auxiliary": (*LONG, "schedule.epochs=2", 'backbone.batch_norm="sync"', 'backbone.name="toy_tapped"', table("sgd")),
 }  # fmt: skip
 DOUBLED = ("sgd", "everything", "sync", "mcc and labels", "cdan", "mme of fewer images")
+STOPPED = "stopped"
 CAPTURED = {"captured": False, "refused": True}  # whether capture fails
 SOLVED = ("head.kind=knn", "head.options={neighbors=3}", "freeze={backbone=true}")
 
@@ -134,6 +137,28 @@ def captured(mine: Training, ranks: Ranks, *, failing: bool) -> dict[str, object
     return {"calls": backend.calls, "losses": observer.seen, "warnings": fit.warnings}
 
 
+def stopped(mine: Training, ranks: Ranks) -> list[object]:
+    """Train until the time of process 0 is over, after 8 steps, and return where this one stopped and by what."""
+    clock, plan, prepared = iter(range(100)), sharing.shared(mine.plan, ranks.size), mine.prepared
+
+    def deadline() -> None:
+        if next(clock) == 8:
+            raise OutOfTime("there was no time for more.")
+
+    if isinstance(ranks, Group) and ranks.rank == 0:
+        ranks = replace(ranks, deadline=deadline)
+    fit = Fit(
+        plan, prepared.start.get(), prepared.job.resolved.network_plugins, prepared.train, prepared.evaluated,
+        device=torch.device("cpu"), observer=Observer(), watch=lambda: None, ranks=ranks,
+    )  # fmt: skip
+    try:
+        for _ in fit.epochs():
+            pass
+    except OutOfTime as error:
+        return [fit.progress.epochs, fit.progress.steps, error.problem]
+    return [fit.progress.epochs, fit.progress.steps, ""]
+
+
 def solved(recipe: Path, ranks: Ranks) -> list[object]:
     mine = training(recipe, *SOLVED, keep=False)
     prepared = mine.prepared
@@ -161,17 +186,20 @@ def prepared_cases(recipe: Path) -> dict[str, Training]:
     for name, settings in CASES.items():
         for case in (name, f"{name}, float64") if name in DOUBLED else (name,):
             made[case] = training(recipe, *settings, keep=False)
-    for name in CAPTURED:
+    for name in (STOPPED, *CAPTURED):
         made[name] = training(recipe, *LONG, NO_NORM, "schedule.epochs=2", table("sgd"), keep=False)
     return made
 
 
 def every_case(recipe: Path, ranks: Ranks, prepared: dict[str, Training]) -> dict[str, object]:
     found: dict[str, object] = {
-        name: trained(mine, ranks, double=name.endswith("float64")) for name, mine in prepared.items() if name not in CAPTURED
+        name: trained(mine, ranks, double=name.endswith("float64"))
+        for name, mine in prepared.items()
+        if name not in (STOPPED, *CAPTURED)
     }
     found["solved"] = solved(recipe, ranks)
     found["started"] = started(recipe, ranks)
+    found[STOPPED] = stopped(prepared[STOPPED], ranks)
     for name, failing in CAPTURED.items():
         found[name] = captured(prepared[name], ranks, failing=failing)
     return found

@@ -45,6 +45,7 @@ from tlkit.advice.components import principal_components
 from tlkit.advice.fitted import Fitted
 from tlkit.advice.probes import Probe
 from tlkit.engine.images.parts import Part
+from tlkit.engine.ranks.ranks import Alone, Group, Ranks
 from tlkit.errors import Interrupted, NotCarriedOut, RunFailed, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import resolve
@@ -523,17 +524,20 @@ def test_trial_that_has_no_time_elsewhere_has_not_failed(tmp_path: Path) -> None
 
 
 def test_trial_elsewhere_ends_with_the_batch_in_which_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that several processes share ends with its epoch, as they stop together."""
+    """One that several processes share between steps alone, where they stop together."""
     asked: list[bool] = []
 
-    def execute(prepared: object, *, watch: Callable[[], None], gives_up: Callable[[object], bool], **_: object) -> None:
+    def execute(
+        prepared: object, *, watch: Callable[[], None], gives_up: Callable[[object], bool], ranks: Ranks, **_: object
+    ) -> None:
         for _ in range(3):  # batches of 20 seconds
             now[0] += 20.0
             watch()
+            ranks.deadline()
         asked.append(gives_up([]))
 
     def carried_out(processes: int) -> dict[str, Any]:
-        ranks = SimpleNamespace(size=processes)
+        ranks: Ranks = Alone() if processes == 1 else Group(0, processes, 0, processes)
         train = partial(remote_worker._train, None, None, SimpleNamespace(graph=False, checkpoint_every=60.0), ())
         monkeypatch.setattr(
             remote_worker,
@@ -552,7 +556,7 @@ def test_trial_elsewhere_ends_with_the_batch_in_which_the_time_is_over(monkeypat
     monkeypatch.setattr(planned_runs, "prepare_as_planned", lambda *_, **__: None)
     monkeypatch.setattr(busy, "watching", lambda _, watch, **__: watch)
     assert (carried_out(1)["ended"], now, asked) == ("stopped", [1040.0], [])
-    assert (carried_out(2)["ended"], now, asked) == ("finished", [1060.0], [True])
+    assert (carried_out(2)["ended"], now, asked) == ("stopped", [1040.0], [])
     trials, way = trials_of(budget.Budget(60.0)), arms.Way("a", "", {})
     assert trials._became(way, None, None) is None
     assert trials.notes == ["a was stopped after 0 epochs: there was no time for more"]

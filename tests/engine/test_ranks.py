@@ -208,6 +208,13 @@ def test_whatever_stores_the_machines_have_no_process_computes_what_another_has_
     assert max(done) - min(done) <= 2
 
 
+def test_all_processes_stop_after_the_step_in_which_the_time_of_the_first_is_over(seen: Seen) -> None:
+    for size in (2, 3):
+        mine, *others = [each["stopped"] for each in seen[size]]
+        assert mine == [1, 2, "there was no time for more."], "6 steps are an epoch"
+        assert others == [[1, 2, "stopped: another process has no time for more."]] * (size - 1)
+
+
 def test_a_solved_head_is_the_same_for_any_number_of_workers_bit_for_bit(seen: Seen) -> None:
     assert all(each["solved"] == seen[1][0]["solved"] for size in (2, 3) for each in seen[size])
 

@@ -16,7 +16,7 @@ import torch
 import tlkit
 from tlkit import machine
 from tlkit.engine.images import being_decoded
-from tlkit.engine.ranks.ranks import Ranks
+from tlkit.engine.ranks.ranks import Group, Ranks
 from tlkit.errors import Interrupted, OutOfTime, RunFailed, RunLocked, TlkitError, option
 from tlkit.events import Observer
 from tlkit.plans import jobs, loggers, plan_json, resolve
@@ -88,8 +88,8 @@ def carry_out(
     Args:
         sent: What was told.
         gives_up: As `execution.execute` asks it.
-        deadline: Called between batches; raises OutOfTime to stop a run, which is kept within its epoch. Not of one that several processes
-            share, which stop together.
+        deadline: Called between batches; raises OutOfTime to stop a run, which is kept within its epoch. Of one that several processes
+            share only between steps, where they stop together.
     """
     spec: dict[str, Any] = json.loads(sent)
     os.environ.update(spec["environment"])
@@ -181,6 +181,8 @@ def _train(
             if ranks.size == 1:
                 deadline()
 
+        if isinstance(ranks, Group):
+            ranks = replace(ranks, deadline=deadline)
         prepared = planned_runs.prepare_as_planned(job, plan, device=device, observer=observer, watch=watch, ranks=ranks)
         looking = busy.watching(prepared, watch, device=device, say=observer.note)
         execution.execute(

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tlkit.engine.ranks.shares import Indices, of_evaluation, of_work
-from tlkit.errors import Interrupted, RankLost, reason
+from tlkit.errors import Interrupted, OutOfTime, RankLost, reason
 
 _REMARK = re.compile(r"\[/\S+\] ")  # where in gloo's source an error is raised
 
@@ -33,6 +33,7 @@ class Ranks(Protocol):
         size: How many there are.
         local_rank: Its number among those of its machine.
         local_size: How many there are on its machine.
+        deadline: Called between two steps where all can stop together; raises OutOfTime where the time of the first process is over.
     """
 
     @property
@@ -46,6 +47,9 @@ class Ranks(Protocol):
 
     @property
     def local_size(self) -> int: ...  # noqa: D102  # likewise
+
+    @property
+    def deadline(self) -> Callable[[], None]: ...  # noqa: D102  # likewise
 
     def sum_(self, tensor: Tensor) -> None:
         """Set a contiguous tensor to its sum over all processes, which has the same bits on each."""
@@ -80,6 +84,7 @@ class Alone:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    deadline: Callable[[], None] = lambda: None
 
     def sum_(self, tensor: Tensor) -> None:
         """Leave it as it is."""
@@ -126,6 +131,7 @@ class Group:
     size: int
     local_rank: int
     local_size: int
+    deadline: Callable[[], None] = lambda: None
 
     def sum_(self, tensor: Tensor) -> None:
         """See `Ranks`."""
@@ -202,6 +208,7 @@ def ask_together(ranks: Ranks, watch: Callable[[], None]) -> None:
 
     Raises:
         Interrupted: a signal came here, or to another process.
+        OutOfTime: the deadline of one of several processes is over.
     """
     if ranks.size == 1:
         watch()
@@ -209,12 +216,15 @@ def ask_together(ranks: Ranks, watch: Callable[[], None]) -> None:
     stop: Interrupted | None = None
     try:
         watch()
+        ranks.deadline()
     except Interrupted as error:
         stop = error
     if not ranks.any(stop is not None):
         return
     codes = ranks.gathered(torch.tensor([0 if stop is None else stop.exit_code - 128]))
     signum = int(codes.max())
+    if signum <= 0:  # none of a signal
+        raise stop or OutOfTime("stopped: another process has no time for more.")
     raise stop or Interrupted(signum, "stopped: another process got a signal.", "run the same command again to continue")
 
 
