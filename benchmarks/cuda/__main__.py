@@ -6,7 +6,8 @@
 
 Nothing is begun, and no epoch of a lecture's recipe, after --minutes. What cannot be measured is named with its reason, and the rest is
 measured. Each line is printed, and the JSON file written, as soon as a piece of work is done. `--open` measures what no GPU has measured yet,
-the most wanted first, each part within its own minutes, 14 in all; typed again with the same file it goes on with what is missing.
+the most wanted first, each part within its own minutes, 14 in all; typed again with the same file it goes on with what is missing on this GPU
+with this torch.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("benchmarks.cuda: needs a CUDA device, and torch finds none here; --device cpu tries what it does")
     machine.let_cublas_repeat()  # as the command line does, for all that is measured
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # loops and tests have sessions of their own, and are ended before this ends
     device = torch.device(options.device)
     record: dict[str, Any] = {"torch": torch.__version__, "settings": {**vars(options), "json": str(options.json)}}
     if device.type == "cuda":
@@ -78,7 +83,8 @@ def _measure_part(
 ) -> bool:  # fmt: skip
     """Measure a part until it ends, without what the record has of it already; return whether something failed."""
     known = [row for row in record.get(part, {"rows": []})["rows"] if row.get("passed", True)]  # tests that failed run again
-    done, failed = {row.get("piece", "") for row in known}, False
+    on = {name: record[name] for name in ("gpu", "torch") if name in record}
+    done, failed = {row.get("piece", "") for row in known if row.get("on") == on}, False
     rows: list[Any] = []
     record[part] = {"rows": known, "skipped": (skipped := {})}
     for name, do in pieces(part, options, scratch, device, done=done, **smaller):
@@ -97,7 +103,7 @@ def _measure_part(
             print(f"{name}: skipped: {_short(skipped[name])}", file=sys.stderr, flush=True)
         else:
             rows.append(row)
-            known.append({"piece": name, **asdict(row)})
+            known.append({"piece": name, "on": on, **asdict(row)})
             print(TABLES[part](rows).splitlines()[-1], file=sys.stderr, flush=True)
         _write(options.json, record)
         gc.collect()

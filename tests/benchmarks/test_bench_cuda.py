@@ -1,6 +1,8 @@
 """The benchmark of a GPU: what it measures can be tried without one, but for the graph and the profiler."""
 
 import json
+import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from benchmarks.cuda import engine, gpu_tests, idleness, lectures, loops
 from benchmarks.cuda import pieces as parts
 from benchmarks.peers import contract, trial
 from benchmarks.peers.contract import Spec
+from tlkit import machine
 from tlkit.errors import Interrupted
 
 CPU = torch.device("cpu")
@@ -69,6 +72,31 @@ def test_without_a_gpu_it_says_so() -> None:
         pytest.skip("there is one")
     with pytest.raises(SystemExit, match="needs a CUDA device"):
         command.main([])
+
+
+def test_what_it_measures_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM alone would leave a loop or tests behind, on the GPU of whoever measures next."""
+    child = tmp_path / "child"
+    monkeypatch.setenv(machine.CUBLAS, machine.CUBLAS_REPEATS[0])
+    monkeypatch.setattr(gpu_tests, "FILES", ("endless.py",))
+    script = f"#!/bin/sh\necho $$ > {child}\nsleep 0.2\nkill -TERM {os.getpid()}\nexec sleep 60\n"
+    (tmp_path / "python").write_text(script)
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(gpu_tests.sys, "executable", str(tmp_path / "python"))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            command.main(["--device", "cpu", "--only", "tests", "--json", str(tmp_path / "cuda.json")])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    ended(int(child.read_text()))
+
+
+def ended(process: int) -> None:
+    """Wait until a process that was killed is gone."""
+    stat, ends = Path("/proc", str(process), "stat"), time.monotonic() + 10
+    while stat.is_file() and " Z " not in stat.read_text():
+        assert time.monotonic() < ends
 
 
 def options(tmp_path: Path, *more: str) -> Any:
@@ -282,9 +310,10 @@ def test_what_is_open_is_measured_each_part_within_its_minutes_and_gone_on_with(
     def _measured(part: str, name: str, left: float) -> gpu_tests.Row:
         asked.append(f"{part} {name}")
         assert left <= 60 * parts.OPEN[part]
-        if len(asked) == 4:
+        if len(asked) == 4 and not (tmp_path / "stopped").is_file():
+            (tmp_path / "stopped").touch()
             raise Interrupted(15, "stopped by SIGTERM")  # the machine is taken away
-        return gpu_tests.Row(name, asked[-1] != "engine two" or asked.count("engine two") > 1, "", "", 1.0)
+        return gpu_tests.Row(name, asked[-1] != "engine two" or (tmp_path / "stopped").is_file(), "", "", 1.0)
 
     monkeypatch.setattr(command, "pieces", pieces)
     monkeypatch.setattr(command.gc, "collect", lambda: 0)
@@ -298,6 +327,11 @@ def test_what_is_open_is_measured_each_part_within_its_minutes_and_gone_on_with(
     assert asked == [*whole[:4], "engine two", *whole[3:]]  # which failed the first time
     record = json.loads((tmp_path / "cuda.json").read_text())
     assert [[row["piece"] for row in record[part]["rows"]] for part in parts.PARTS] == [["one", "two"]] * 5
+    asked.clear()
+    command.measure(given, {"gpu": "another"}, device=CPU)
+    assert len(asked) == 10
+    record = json.loads((tmp_path / "cuda.json").read_text())
+    assert [row["on"] for row in record["cifar"]["rows"]] == [{}, {}, {"gpu": "another"}, {"gpu": "another"}]
 
 
 @pytest.mark.parametrize(
@@ -329,9 +363,7 @@ def test_tests_of_a_gpu_are_told_with_what_they_printed_where_one_fails(
     assert (row.passed, row.outcome, "assert 1 == 2" in row.said) == (False, "1 failed", True)
     with pytest.raises(TimeoutError, match=r"endless.py did not end within 0 s\nassert 1 == 2"):
         gpu_tests.measure("endless.py", limit=0.3)
-    stat, ends = Path("/proc", child.read_text().strip(), "stat"), time.monotonic() + 10
-    while stat.is_file() and " Z " not in stat.read_text():  # a process that a test started is ended too
-        assert time.monotonic() < ends
+    ended(int(child.read_text()))  # a process that a test started, too
     assert all((gpu_tests.ROOT / file).is_file() for file in gpu_tests.FILES)
 
 
