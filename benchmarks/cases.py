@@ -19,7 +19,7 @@ from typing import Any
 import tomli_w
 
 import tlkit
-from tlkit.errors import DataMissing
+from tlkit.errors import DataMissing, TlkitError
 from tlkit.plans.plan import ImagesPlan, Plan
 from tlkit.plugin import Head, registry
 
@@ -82,7 +82,7 @@ def cases(folder: Path = ROOT / "recipes") -> list[Case]:
     """
     found = []
     for path in sorted(folder.glob("*.toml")):
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = _tables(path)
         for name, arm in _arms(tables).items():
             kind = {**tables.get("head", {}), **arm.get("head", {})}.get("kind", "linear")
             adapt = {**tables.get("adapt", {}), **arm.get("adapt", {})}
@@ -91,6 +91,13 @@ def cases(folder: Path = ROOT / "recipes") -> list[Case]:
             if not (head.solve or head.several or adapted or _still(tables, arm)):
                 found.append(Case(path, name))
     return found
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise TlkitError(f"{path}: is not a recipe: {error}.") from error
 
 
 def _arms(tables: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,7 +137,7 @@ def make(case: Case, folder: Path, *, images: int, flops: float = math.inf, held
 
 def planned(case: Case) -> Plan:
     """Plan the recipe itself, for which no images are needed where the data set says how many there are."""
-    tables = tomllib.loads(case.recipe.read_text(encoding="utf-8"))
+    tables = _tables(case.recipe)
     settings = ['backbone.weights="none"']  # of all arms, else of one the run that it goes on from would have to be here,
     settings += [f"arms.{name}.freeze={{}}" for name, arm in _arms(tables).items() if _still(tables, arm)]
     try:

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import session
+
 ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tlkit benchmarks")
-    group.addoption("--bench-images", type=int, help="training images of a benchmark, at most (128; 16 where untimed)")
+    group.addoption(
+        "--bench-images", type=session.at_least_one, help="training images of a benchmark, at most (128; 16 where untimed)"
+    )
     group.addoption("--bench-recipes", type=Path, default=ROOT / "recipes", help="folder of the recipes (recipes)")
-    group.addoption("--bench-rounds", type=int, default=3, help="pairs of plain loop and tlkit for each benchmark (3)")
+    group.addoption(
+        "--bench-rounds", type=session.at_least_one, default=3, help="pairs of plain loop and tlkit for each benchmark (3)"
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ the latest session. The history, which is tracked, gets those that can be compar
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,13 @@ from tlkit.record.benchmarks import Conditions, Key, Record
 
 SESSION = "session.jsonl"
 NO_BASELINE = "no baseline on this kind of machine"
+
+
+def at_least_one(text: str) -> int:
+    """Read a number of rounds or images from the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of 1 or more')
+    return int(text)
 
 
 @dataclass(frozen=True)

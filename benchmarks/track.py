@@ -32,6 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import machine, pair, session, verdicts
 from benchmarks.cases import Job
 from benchmarks.session import Benchmark, Here
+from tlkit.errors import TlkitError
 from tlkit.record import benchmarks
 from tlkit.record.benchmarks import Record
 
@@ -43,13 +44,22 @@ SLOWER, FAILED, STOPPED = 1, 2, 130  # exit codes; the last as a shell's after C
 def main(arguments: Sequence[str] | None = None) -> int:
     """Choose the benchmarks, say what is not compared, run, keep, compare and print."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    try:
+        return _session(parser, parser.parse_args(arguments))
+    except TlkitError as error:  # a recipe that is not TOML, a baseline that is damaged
+        print(error, file=sys.stderr)
+        return FAILED
+
+
+def _session(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     folder = options.baselines / benchmarks.kind(machine.gpu())
     against = benchmarks.baseline(folder)
     modes = ["eager", "captured"] if machine.gpu() else ["eager"]
     chosen = session.choose(options.recipes, modes, against, only=options.only, images=options.images)
-    if not chosen:
+    if not chosen and options.only:
         parser.error(f"--only {' '.join(options.only)}: matches no benchmark; --list shows their names")
+    if not chosen:
+        parser.error(f"--recipes {options.recipes}: holds no recipe with an arm that a plain loop can train")
     here = _here(options.rounds)
     if options.list:
         verdicts.show(verdicts.listing(chosen, here, folder))
@@ -170,9 +180,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="part of a benchmark's name, or a pattern; may be repeated"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of plain loop and tlkit (5)")
+    parser.add_argument("--rounds", type=session.at_least_one, default=5, help="pairs of plain loop and tlkit (5)")
     parser.add_argument(
-        "--images", type=int, help=f"training images of a benchmark, at most (as the baseline had, else {pair.IMAGES})"
+        "--images",
+        type=session.at_least_one,
+        help=f"training images of a benchmark, at most (as the baseline had, else {pair.IMAGES})",
     )
     parser.add_argument("--continue", action="store_true", dest="go_on", help="take over what the latest session measured")
     parser.add_argument("--keep", action="store_true", help="add results that cannot be compared to the history too")

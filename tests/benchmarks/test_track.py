@@ -157,6 +157,24 @@ def test_the_list_runs_nothing_and_says_what_is_not_compared(
     assert sorted(path.name for path in folder.iterdir()) == [benchmarks.BASELINE]
 
 
+def test_wrong_input_is_a_message_and_not_called_slower(
+    tracked: Callable[..., int], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in (["--rounds", "0"], ["--images", "-1"], ["--recipes", str(tmp_path / "none")]):
+        with pytest.raises(SystemExit, match="2"):
+            tracked("--list", *option)
+    err = capsys.readouterr().err
+    assert 'argument --rounds: "0" is not a whole number of 1 or more' in err
+    assert f"{tmp_path / 'none'}: holds no recipe with an arm that a plain loop can train" in err
+    (tmp_path / "recipes" / "half.toml").write_text("[data")
+    assert tracked("--list") == track.FAILED
+    assert "half.toml: is not a recipe: " in capsys.readouterr().err
+    folder.mkdir(parents=True)
+    (folder / benchmarks.BASELINE).write_text("{")
+    assert tracked("--list") == track.FAILED
+    assert capsys.readouterr().err.startswith(f"{folder / benchmarks.BASELINE}: is damaged")
+
+
 def test_a_name_that_matches_nothing_is_a_usage_error(tracked: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         tracked("--only", "godo")

@@ -66,6 +66,9 @@ def test_the_verdict_says_what_it_means() -> None:
     assert verdict(record(3.8, spread=0.3), record(4.0)).words == (
         "5% slower than the baseline; the spread is 30%, too noisy to trust: more rounds help"
     )
+    assert verdict(record(4.4, spread=0.0, rounds=1), record(4.0)).words == (
+        "10% faster than the baseline; one round tells no spread: more rounds help"
+    )
 
 
 UNLIKE = [

@@ -176,6 +176,8 @@ class Verdict:
         loss = f"{abs(self.change):.0%} {'slower' if self.change < 0 else 'faster'} than the baseline"
         if self.slower:
             loss = f"SLOWER: {loss}, {self.allowed:.0%} are allowed"
+        if self.now.rounds == 1:
+            return f"{loss}; one round tells no spread: more rounds help"
         noisy = self.now.spread > self.allowed
         return f"{loss}; the spread is {self.now.spread:.0%}, too noisy to trust: more rounds help" if noisy else loss
 
