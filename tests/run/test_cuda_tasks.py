@@ -26,6 +26,7 @@ each_device = pytest.mark.parametrize(
 CROPS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", {name="rotate", steps=90}]', "loss.dice=1.0")
 METHODS = {
     "cdan": ('adapt.method="cdan"',),
+    "mdd": ('adapt.method="mdd"',),
     "mmd": ('adapt.method="mmd"', 'adapt.options={stages=["stem", "block2"]}'),
     "mcc": ('adapt.method="mcc"', 'data.augment=[{name="mixup", alpha=1.0}]'),
     "mme": ('adapt.method="mme"', "adapt.labels_per_class=2"),
