@@ -144,6 +144,10 @@ class OutOfMemory(RunFailed):
 class StoreError(TlkitError):
     """Rows that cannot be stored in the cache; they will be computed again."""
 
+    def note(self, follows: str) -> str:
+        """Return it as one line: what is wrong, what follows, and what would be right."""
+        return "; ".join([self.problem.removesuffix("."), follows, *self.hints])
+
 
 class RunLocked(TlkitError):
     """Another process is running this run."""

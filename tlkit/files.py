@@ -223,7 +223,7 @@ def refuse_file(path: Path, name: str) -> None:
         wrong = f"the folder {folder} cannot be written"
     else:
         return
-    raise TlkitError(f"{option(name, str(path))}: {wrong}.", "the name of a file that is written")
+    raise TlkitError(f"{option(name, str(path))}: {wrong}.", f"another file: {option(name, 'FILE')}")
 
 
 def replace_named(path: Path, content: bytes | str, name: str) -> None:
@@ -255,5 +255,5 @@ def unwritable(folder: Path, error: OSError) -> RunFailed:
     hint = "make room and run" if full else f"name another folder with {option('runs')}, or make this one writable and run"
     return RunFailed(
         f"{folder}: cannot be written: {error.strerror or error}.",
-        f"{hint} the same command again; it continues from its last checkpoint",
+        f"{hint} the same command again; what is saved is kept",
     )

@@ -477,7 +477,13 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_computed(
         assert run(*verb, "--out", "none/a.npz")[2].startswith("--out none/a.npz: there is no folder none.")
     assert run("advise", toy_recipe, "--out", ".")[2].startswith("--out .: is a folder.")
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
-    assert run("advise", toy_recipe, "--out", "a.toml")[2].startswith("--out a.toml: the folder . cannot be written.")
+    assert run("advise", toy_recipe, "--out", "a.toml")[2] == (
+        "--out a.toml: the folder . cannot be written.\n  another file: --out FILE\n"
+    )
+    assert run("rates", toy_recipe)[2] == (
+        "runs/toy: cannot be written: Permission denied.\n"
+        "  name another folder with --runs, or make this one writable and run the same command again; what is saved is kept\n"
+    )
 
 
 def test_value_that_an_option_never_takes_is_usage(run: Cli, toy_recipe: Path) -> None:

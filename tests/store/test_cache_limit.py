@@ -165,6 +165,12 @@ def test_nothing_is_kept_where_nothing_may(folder: Path, monkeypatch: pytest.Mon
         kept(1)
     assert not folder.exists()
     monkeypatch.delenv("TLKIT_CACHE_BYTES")
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        with pytest.raises(StoreError) as raised:
+            kept(1)
+    hint = f"{folder} takes a fifth of its free disk at most: name another folder with TLKIT_CACHE"
+    assert raised.value.note("they are computed again").endswith(f"; they are computed again; {hint}")
     kept(1)
     reading = opened().locate(keys_of(1))
     monkeypatch.setenv("TLKIT_CACHE_BYTES", "0")

@@ -123,7 +123,7 @@ class StageOutputs:
             try:
                 self._entry.append(keys[absent], [computed])
             except StoreError as error:
-                self._part.pictures.note(f"{error.problem.removesuffix('.')}; they are computed again when they are needed")
+                self._part.pictures.note(error.note("they are computed again when they are needed"))
             if self._passed > _CHUNK:
                 remembered.remember(self._key("seconds"), self._spent / self._passed)
         out = np.empty((len(indices), sum(self.widths.values())), np.float32)

@@ -145,7 +145,7 @@ class StoredEmbeddings:
             return None
 
     def _say(self, error: StoreError) -> None:
-        self._note(f"{error.problem.removesuffix('.')}; embeddings are computed again next time")
+        self._note(error.note("embeddings are computed again next time"))
 
 
 def _keys(images: Sequence[ImageFile]) -> tuple[Keys, NDArray[np.bool_]]:

@@ -141,7 +141,10 @@ class Entry:
             size, most, room = self._place.size(count), cache_limit.limit(), cache_limit.room()
             raise StoreError(
                 f"store: {count:,} rows of {size:,} bytes in all do not fit: at most {most:,} are kept, and {max(room, 0):,} of "
-                "them can be freed beside what this run reads."
+                "them can be freed beside what this run reads.",
+                ""
+                if os.environ.get("TLKIT_CACHE_BYTES") or most == cache_limit.MOST
+                else f"{files.shown(files.cache_folder())} takes a fifth of its free disk at most: name another folder with TLKIT_CACHE",
             )
         return Writer(self._place, count, self._adopt)
 

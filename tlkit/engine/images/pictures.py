@@ -237,7 +237,7 @@ class Pictures:
                             writer.write(self.keys(indices[mine]), rows[mine])
         except StoreError as error:
             if error.problem:
-                self.note(f"{error.problem.removesuffix('.')}; pictures are decoded again every epoch")
+                self.note(error.note("pictures are decoded again every epoch"))
         for _ in blocks:
             pass
         if entry is not None:

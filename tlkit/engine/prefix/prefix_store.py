@@ -79,7 +79,7 @@ class PrefixStore:
         try:
             located = self._filled(open_, keys, compute).locate(keys)
         except StoreError as error:
-            pictures.note(f"{error.problem.removesuffix('.')}; the fixed prefix is computed again every epoch")
+            pictures.note(error.note("the fixed prefix is computed again every epoch"))
             return None
         channels_last = self._prefix.plan.compute_format.layout == "channels_last"
         return StoredRows(planned.stages, located, part.indices, views, period, before, dtype, channels_last)
