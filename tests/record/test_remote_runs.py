@@ -316,7 +316,10 @@ def test_command_reads_the_copy_of_runs_behind_an_address_and_names_it(run: Cli,
         assert (copy.folder / "toy" / "main-s0-1" / "result").read_text() == "running", "fetched"
     code, _, err = run("report", f"{there}s")
     assert (code, f"{there}s: holds no runs" in err) == (1, True)
-    for command in (["report", "toy"], ["export", "toy", "--to", "onnx"]):
+    for command in (
+        ["report", "toy"], ["export", "toy", "--to", "onnx"], ["embed", "toy", "a.png"], ["predict", "toy", "a.png"],
+        ["advise", "toy.toml"],
+    ):  # fmt: skip
         code, _, err = run(*command, "--out", "s3://bucket/out")
         assert (code, "s3:/bucket/out is an address, and the output is written on this" in " ".join(err.split())) == (2, True)
     assert not (tmp_path / "s3:").exists(), "no folder of that name is made here"

@@ -1,6 +1,7 @@
 """evaluate, embed and neighbours: a finished run is asked about other images, and answers as plain PyTorch does."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -249,9 +250,15 @@ def test_embed_computes_an_image_once_wherever_its_file_lies(
     assert (code, text.count("embeddings are computed again next time")) == (0, 1)
 
 
-def test_neighbours_embed_the_training_images_once(finished: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = finished.parents[2] / "images" / "bee" / "0.png"
+def test_neighbours_embed_the_training_images_once(
+    finished: Path, run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / os.fsdecode(b"\xff.png")  # no UTF-8
+    shutil.copy(finished.parents[2] / "images" / "bee" / "0.png", image)
     first = run("neighbours", finished, image, "--json")
+    assert json.loads(first[1])["image"] == rf"{tmp_path}/\udcff.png"
+    assert run("embed", finished, image, "--out", "x.npz")[0] == 0
+    assert np.load("x.npz")["images"].tolist() == [rf"{tmp_path}/\udcff.png"]
     monkeypatch.setattr(Prefix, "__call__", lambda *_, **__: pytest.fail("computed again"))
     assert run("neighbours", finished, image, "--json") == first
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tlkit.cli import console
+from tlkit.cli import console, options
 from tlkit.cli.options import (
     AddressOption,
     ArmOption,
@@ -45,10 +45,7 @@ def advise(
             help="Weights of other networks that may be downloaded, in all, such as 200MB: the best ones on ImageNet that fit.",
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="The recipe to write; by default NAME-advised.toml here."),
-    ] = None,
+    out: Annotated[Path | None, options.out("The recipe to write; by default NAME-advised.toml here.")] = None,
     domain: Annotated[
         Path | None,
         typer.Option(

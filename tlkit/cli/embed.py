@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tlkit.cli import console, named
+from tlkit import files
+from tlkit.cli import console, named, options
 from tlkit.cli.options import (
     AddressOption,
     ArmOption,
@@ -42,12 +43,7 @@ def embed(
     images: named.ImagesArgument,
     out: Annotated[
         Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE|DIR",
-            help="The file to write, x.npz or x.parquet; for shards a folder, with one parquet file a shard.",
-        ),
+        options.out("The file to write, x.npz or x.parquet; for shards a folder, with one parquet file a shard.", "FILE|DIR"),
     ],
     at: Annotated[
         str | None, typer.Option("--at", metavar="STAGE", help="Stage whose output is taken; by default the last.")
@@ -74,7 +70,6 @@ def embed(
     import numpy as np
     from numpy.typing import NDArray
 
-    from tlkit import files
     from tlkit.plans import executors
     from tlkit.record import embeddings
 
@@ -233,6 +228,6 @@ def neighbours(
     with torch_settings.applied(predictor.device), console.counting("embedding") as progress:
         found = neighbours.nearest(predictor, folder, image, count=top, places=places, progress=progress, note=console.say)
     if as_json:
-        console.as_json({"format": 1, "image": str(image), "neighbours": [asdict(each) for each in found]})
+        console.as_json({"format": 1, "image": files.shown(image), "neighbours": [asdict(each) for each in found]})
     else:
         console.show(tables.neighbours([(each.image, each.label, each.similarity) for each in found]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlkit import files
-from tlkit.cli import console, named, predict_masks
+from tlkit.cli import console, named, options, predict_masks
 from tlkit.cli.options import (
     ArmOption,
     DataOption,
@@ -22,7 +22,6 @@ from tlkit.cli.options import (
     RunsOption,
     TileOption,
     ViewsOption,
-    file_here,
 )
 from tlkit.errors import SOME_FAILED, TlkitError, option
 
@@ -55,16 +54,7 @@ def evaluate(
     report: Annotated[
         bool, typer.Option("--report", help="Also write a page: confusion, classes, what is most wrong, calibration.")
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help="With --report: the page; by default evaluation.html.",
-            callback=file_here,
-        ),
-    ] = None,
+    out: Annotated[Path | None, options.out("With --report: the page to write; by default evaluation.html.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print all metrics of a run's network on other labelled images."""

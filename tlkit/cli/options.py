@@ -91,6 +91,11 @@ def file_here(path: Path | None) -> Path | None:
     return path
 
 
+def out(meaning: str, metavar: str = "FILE") -> Any:
+    """Return an option --out, of what a command writes on this machine."""
+    return typer.Option("--out", "-o", metavar=metavar, help=meaning, callback=file_here)
+
+
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, a TOML file.")]
 RunArgument = Annotated[
     Path,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tlkit.cli import named, predict_boxes, predict_classes, predict_masks, predict_video
+from tlkit.cli import named, options, predict_boxes, predict_classes, predict_masks, predict_video
 from tlkit.cli.options import (
     ArmOption,
     DeviceOption,
@@ -18,6 +18,7 @@ from tlkit.cli.options import (
     RunsOption,
     TileOption,
     ViewsOption,
+    file_here,
 )
 
 if TYPE_CHECKING:
@@ -43,14 +44,13 @@ CoverageOption = Annotated[
 CalibratedOption = Annotated[
     bool, typer.Option("--calibrated", help="Probabilities after temperature scaling by the run's validation images.")
 ]
-OutOption = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", metavar="FOLDER", help="Of masks and boxes: where they are written; by default masks, boxes."),
-]
+OutOption = Annotated[Path | None, options.out("Of masks and boxes: the folder to write; by default masks, boxes.", "DIR")]
 ProbabilitiesOption = Annotated[
     bool, typer.Option("--probabilities", help="Of masks: also write the probabilities of every pixel, as float16 .npz.")
 ]
-CsvOption = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to a CSV file.")]
+CsvOption = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="Write the table to a CSV file.", callback=file_here)
+]
 EveryOption = Annotated[
     int | None, typer.Option("--every", min=1, help="Of videos: look at the first of every so many frames; by default all.")
 ]

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tlkit.cli import console
-from tlkit.cli.options import ArmOption, RunArgument, RunsOption, copy_of, file_here
+from tlkit.cli import console, options
+from tlkit.cli.options import ArmOption, RunArgument, RunsOption, copy_of
 
 
 def report(
@@ -21,9 +21,7 @@ def report(
         ),
     ],
     runs: RunsOption = Path("runs"),
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page to write.", callback=file_here)] = Path(
-        "report.html"
-    ),
+    out: Annotated[Path, options.out("The page to write.")] = Path("report.html"),
 ) -> None:
     """Write a page about runs, side by side: results, curves, kernels, what the networks see."""
     from tlkit import api
@@ -36,14 +34,7 @@ def export(
     run: RunArgument,
     to: Annotated[str, typer.Option("--to", metavar="FORM", help="onnx, torch-export, safetensors, torchvision or timm.")],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help="The file to write; by default exported/RUN/FORM/model with the usual ending.",
-            callback=file_here,
-        ),
+        Path | None, options.out("The file to write; by default exported/RUN/FORM/model with the usual ending.")
     ] = None,
     quantize: Annotated[
         str | None, typer.Option("--quantize", metavar="int8", help="With onnx: 8-bit integers, calibrated on training images.")
