@@ -112,7 +112,7 @@ def apply(
     with joining.joined(started) as ranks:
         watcher = watcher if ranks.rank == 0 else Observer()
         asked = joining.found_alike(ranks, partial(read, watcher), lambda found: joining.facts_of(found.wanted))
-        name = joining.device_name(device, started)
+        name = joining.device_name(device, started, ranks)
         if ranks.rank == 0:
             with remote_sending.gathered(kept, asked.read.name, watcher.note):
                 return carry_out(asked, watcher=watcher, device=name, ranks=ranks)

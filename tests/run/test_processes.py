@@ -6,7 +6,9 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import toy_domains
 from conftest import ROOT, TOY_RECIPE, Cli
 
 from tlkit import api, machine
+from tlkit.engine.ranks.ranks import Alone
 from tlkit.errors import TlkitError
 from tlkit.record import epoch_lines, predictions
 from tlkit.run import joining
@@ -410,21 +413,40 @@ def test_command_that_has_one_process_says_so_once(run: Cli, monkeypatch: pytest
     assert err.startswith("tlkit list: runs in one process, and torchrun started 2.")
 
 
+@dataclass(frozen=True)
+class Telling(Alone):
+    """A process that hears from all others what it says itself, or what is given."""
+
+    others: str = ""
+
+    def texts(self, text: str) -> list[str]:
+        return [text if rank == self.rank else self.others or text for rank in range(self.size)]
+
+
 @pytest.mark.parametrize(
     ("name", "gpus", "expected"), [("auto", 0, "cpu"), ("cpu", 2, "cpu"), ("auto", 2, "cuda:1"), ("cuda", 2, "cuda:1")]
 )
 def test_each_process_has_a_device_of_its_own(name: str, gpus: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    assert joining.device_name(name, machine.Started(1, 2, 1, 2)) == expected
+    assert joining.device_name(name, machine.Started(1, 2, 1, 2), Telling(1, 2)) == expected
+
+
+def test_a_process_takes_the_gpu_that_it_alone_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As srun --gpus-per-task=1 starts them: each calls its own cuda:0."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="a"))
+    assert joining.device_name("auto", machine.Started(1, 2, 1, 2), Telling(1, 2, others="node b 0")) == "cuda:0"
 
 
 @pytest.mark.parametrize(("name", "words"), [("cuda:0", "is one GPU for 2 processes"), ("cuda", "there is 1 GPU")])
 def test_processes_that_would_share_a_gpu_are_refused(name: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="a"))
     with pytest.raises(TlkitError, match=words):
-        joining.device_name(name, machine.Started(0, 2, 0, 2))
+        joining.device_name(name, machine.Started(0, 2, 0, 2), Telling(0, 2))
 
 
 @pytest.mark.parametrize("what", ["version of torch", "main, seed 0: data", "main, seed 0: weights"])

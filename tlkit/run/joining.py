@@ -105,12 +105,15 @@ def _said(store: PrefixStore, rank: int) -> str:
     return ""
 
 
-def device_name(name: str, started: Started) -> str:
+def device_name(name: str, started: Started, ranks: Ranks) -> str:
     """Return the name of the device that a process uses, from --device.
 
     Raises:
         TlkitError: there are fewer GPUs than processes here, or one GPU is named for all.
     """
+    count = torch.cuda.device_count()
+    # A launcher may let each process see a GPU of its own alone, as srun --gpus-per-task=1 does, and a part of one by MIG is seen alone.
+    seen = ranks.texts(_only_gpu() if count == 1 else "")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return "cpu"
     if ":" in name:
@@ -118,13 +121,19 @@ def device_name(name: str, started: Started) -> str:
             f"{option('device', name)}: is one GPU for {started.local_size} processes.",
             f"{option('device', 'cuda')} gives each process its own; CUDA_VISIBLE_DEVICES chooses among them",
         )
-    count = torch.cuda.device_count()
+    if count == 1 and seen.count(seen[ranks.rank]) == 1:
+        return "cuda:0"
     if started.local_size > count and count:
         raise TlkitError(
             f"{started.local_size} processes were started here, and there {'is 1 GPU' if count == 1 else f'are {count} GPUs'}.",
             f"torchrun --nproc-per-node={count}",
         )
     return f"cuda:{started.local_rank}"
+
+
+def _only_gpu() -> str:
+    """Return what tells the one GPU that this process sees from those of others; of a part of one the environment names the part."""
+    return f"{platform.node()} {torch.cuda.get_device_properties(0).uuid} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
 
 
 def found_alike(ranks: Ranks, find: Callable[[], Found], facts: Callable[[Found], Mapping[str, str]]) -> Found:
