@@ -24,6 +24,7 @@ from toy_training import Training, training
 
 from tlkit.compiler import shared_networks
 from tlkit.engine.fit import Fit
+from tlkit.engine.learning import Learning
 from tlkit.engine.ranks.ranks import ALONE, Group, Ranks
 from tlkit.engine.step.graph import Captured
 from tlkit.errors import OutOfTime
@@ -107,10 +108,12 @@ def trained(mine: Training, ranks: Ranks, *, double: bool) -> dict[str, object]:
     network = mine.prepared.start.get().double() if double else mine.prepared.start.get()
     prepared = mine.prepared
     with doubled() if double else ExitStack():
-        fit = Fit(
-            plan, network, prepared.job.resolved.network_plugins, prepared.train, prepared.evaluated, device=torch.device("cpu"),
-            observer=observer, watch=lambda: None, ranks=ranks, adaptation=prepared.job.resolved.adaptation,
+        given = Learning(
+            plan=plan, network=network, plugins=prepared.job.resolved.network_plugins, train=prepared.train,
+            evaluated=prepared.evaluated, device=torch.device("cpu"), observer=observer, ranks=ranks,
+            adaptation=prepared.job.resolved.adaptation,
         )  # fmt: skip
+        fit = Fit(given)
         epochs = [(dict(each.train), each.validation, each.test, each.best) for each in fit.epochs()]
     state = {name: tensor.double().flatten().tolist() for name, tensor in sorted(fit.tensors().items())}
     return {
@@ -126,10 +129,11 @@ def captured(mine: Training, ranks: Ranks, *, failing: bool) -> dict[str, object
     """Train with a stand-in for a GPU's graphs, whose capture fails on process 1 if `failing`."""
     plan, prepared = sharing.shared(mine.plan, ranks.size), mine.prepared
     observer = Losses(plan.images.train, plan.batch_size)
-    fit = Fit(
-        plan, prepared.start.get(), prepared.job.resolved.network_plugins, prepared.train, prepared.evaluated,
-        device=torch.device("cpu"), observer=observer, watch=lambda: None, ranks=ranks,
+    given = Learning(
+        plan=plan, network=prepared.start.get(), plugins=prepared.job.resolved.network_plugins, train=prepared.train,
+        evaluated=prepared.evaluated, device=torch.device("cpu"), observer=observer, ranks=ranks,
     )  # fmt: skip
+    fit = Fit(given)
     backend = Recorder({0: RuntimeError("no room")} if failing and ranks.rank == 1 else {})
     fit._steps._take = Captured(fit._step, backend, note=lambda _: None)
     for _ in fit.epochs():

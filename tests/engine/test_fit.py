@@ -11,6 +11,7 @@ from toy_training import CPU, Training, training
 
 from tlkit.engine import evaluate
 from tlkit.engine.fit import Fit
+from tlkit.engine.learning import Learning
 from tlkit.errors import RunFailed, RunFolderError
 from tlkit.events import Epoch, Observer
 from tlkit.network import tensor_files, weights
@@ -29,13 +30,21 @@ def best_of(epochs: list[Epoch]) -> int:
     return min(epochs, key=lambda e: (-e.validation["accuracy"], e.validation["loss"], e.epoch)).epoch
 
 
+def fit_of(mine: Training, observer: Observer) -> Fit:
+    prepared = mine.prepared
+    plugins = prepared.job.resolved.network_plugins
+    return Fit(
+        Learning(
+            plan=mine.plan, network=mine.network, plugins=plugins, train=prepared.train, evaluated=prepared.evaluated, device=CPU,
+            observer=observer,
+        )
+    )  # fmt: skip
+
+
 def scripted(recipe: Path, script: list[tuple[float, float] | dict[str, float]], *settings: str) -> Fit:
     """A fit whose validation scores are given beforehand, accuracy and loss or all metrics; training and test are real."""
     mine = training(recipe, f"schedule.epochs={len(script)}", "freeze={backbone=true}", *settings)
-    fit = Fit(
-        mine.plan, mine.network, mine.prepared.job.resolved.network_plugins, mine.prepared.train, mine.prepared.evaluated,
-        device=CPU, observer=Observer(), watch=lambda: None,
-    )  # fmt: skip
+    fit = fit_of(mine, Observer())
     real = fit._scores.of
 
     def of(number: int, feed: object, split: str, part: object, **watch: object) -> dict[str, float]:
@@ -223,10 +232,7 @@ def test_a_last_batch_of_one_image_is_left_out(toy_recipe: Path) -> None:
             evaluated.append(batch)
 
     mine = training(toy_recipe, *settings, "data.options.train=81")
-    fit = Fit(
-        mine.plan, mine.network, mine.prepared.job.resolved.network_plugins, mine.prepared.train, mine.prepared.evaluated,
-        device=CPU, observer=Counting(), watch=lambda: None,
-    )  # fmt: skip
+    fit = fit_of(mine, Counting())
     used = spied(mine)
     (epoch,) = fit.epochs()
     assert seen == [1, 2, 3, 4, 5]

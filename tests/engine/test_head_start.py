@@ -66,7 +66,7 @@ def test_first_weights_give_the_probabilities_of_scikit_learns_logistic_regressi
     assert torch.equal(features(mine)[0], x)
     expected = regression(x, y).predict_proba(x.numpy())
     random = mine.network.head.weight.clone()
-    mine.fit._begin()
+    mine.fit._given.begin()
     with torch.no_grad():
         found = mine.network.head.eval()(x).softmax(1).numpy()
     assert not torch.equal(random, mine.network.head.weight)
@@ -87,7 +87,7 @@ def test_binary_head_begins_with_the_logit_of_its_positive_class(toy_recipe: Pat
     mine = training(toy_recipe, weights, SOLVED, "head.kind=binary", "head.positive=class0", "data.options.classes=2")
     x, y = features(mine)
     expected = regression(x, y).predict_proba(x.numpy())
-    mine.fit._begin()
+    mine.fit._given.begin()
     with torch.no_grad():
         logits = mine.network.head.eval()(x)
     assert mine.network.positive == 0

@@ -11,13 +11,13 @@ import torch
 from tlkit.engine.domains import scores as domain_scores
 from tlkit.engine.epoch_steps import LOWER
 from tlkit.engine.evaluate import evaluate, evaluating
-from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
+from tlkit.engine.images.parts import Part
+from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Feed
-from tlkit.engine.ranks.ranks import Ranks, Shared
+from tlkit.engine.ranks.ranks import Shared
 from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.engine.step.step import Step
 from tlkit.errors import Diverged
-from tlkit.events import Observer
 from tlkit.plans import other_parts
 from tlkit.tasks import Predictions, scoring
 
@@ -27,44 +27,24 @@ class EpochScores:
 
     Args:
         step: Trains the network; it is set to the epoch's phase.
-        train: Training images.
-        evaluated: The images that are evaluated.
-        sample: Training images that are evaluated after every epoch; None for none.
-        observer: Told of every batch that is evaluated after every epoch.
-        watch: Called between batches; may raise to stop.
-        ranks: The processes of the run, each of which evaluates a part of the images.
+        given: What the run learns with.
 
     Attributes:
         predictions: Of the last evaluation, by split.
     """
 
-    def __init__(
-        self,
-        step: Step,
-        train: TrainingPart,
-        evaluated: Evaluated,
-        sample: Part | None,
-        *,
-        observer: Observer,
-        watch: Callable[[], None],
-        ranks: Ranks,
-    ) -> None:
+    def __init__(self, step: Step, given: Learning) -> None:
         self.predictions: dict[str, Predictions] = {}
         self._step = step
         self._plan = step.plan
         self._network = step.network
-        self._train = train
-        self._evaluated = evaluated
-        self._sample = sample
-        self._observer = observer
-        self._watch = watch
-        self._ranks = ranks
+        self._given = given
         self._epoch, self._batches = 0, 0  # the epoch that is evaluated, and its batches so far
 
     @property
     def batches(self) -> int:
         """Batches that are evaluated after every epoch."""
-        parts = [*self._each_epoch.values(), *([] if self._sample is None else [self._sample])]
+        parts = [*self._each_epoch.values(), *([] if self._given.sample is None else [self._given.sample])]
         return sum(math.ceil(len(self._shared(part).indices) / self._plan.evaluation_batch) for part in parts)
 
     def begin_(self, number: int) -> None:
@@ -85,8 +65,8 @@ class EpochScores:
         Raises:
             RunFailed: the loss is no longer a number.
         """
-        parts = self._evaluated.parts.items()
-        return self.complete({split: self.of(number, feed, split, part, watch=self._watch) for split, part in parts})
+        parts = self._given.evaluated.parts.items()
+        return self.complete({split: self.of(number, feed, split, part, watch=self._given.watch) for split, part in parts})
 
     def complete(self, scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
         """Return the scores of the last evaluation with the costly ones."""
@@ -107,16 +87,16 @@ class EpochScores:
 
     def target(self, feed: Feed) -> dict[str, float] | None:
         """Return the scores of the target that need no label, of images whose labels are not trained on; None without such images."""
-        target = self._evaluated.target
+        target = self._given.evaluated.target
         if self._plan.tables.adapt is None or target is None or len(target.labelled) == len(target.part.indices):
             return None
         part, chosen = target.part, other_parts.evenly(np.delete(target.part.indices, target.labelled))
         clusters = self._plan.select_by == "ami"
-        mine = Shared(self._ranks, chosen, self._plan.batch_size)
+        mine = Shared(self._given.ranks, chosen, self._plan.batch_size)
         read, probabilities = [], []
         with evaluating(self._network), torch.inference_mode():
             for x in feed.inputs(part, mine.indices):
-                self._watch()
+                self._given.watch()
                 features, logits = self._step.read_and_answered(x)
                 if clusters:
                     read.append(features.flatten(1))
@@ -126,27 +106,29 @@ class EpochScores:
 
     def sample(self, number: int, feed: Feed) -> dict[str, float] | None:
         """Evaluate training images as they are; where they are never augmented, their stored outputs are read. None for none."""
-        if self._sample is None:
+        if self._given.sample is None:
             return None
-        mine = self._shared(self._sample)
-        as_they_are = self._train.augment or self._plan.phase(number).image_size is not None or self._plan.tile is not None
-        batches = feed.held_out(self._sample, mine.indices) if as_they_are else feed.train(mine.indices, number - 1)
+        mine = self._shared(self._given.sample)
+        as_they_are = (
+            self._given.train.augment or self._plan.phase(number).image_size is not None or self._plan.tile is not None
+        )
+        batches = feed.held_out(self._given.sample, mine.indices) if as_they_are else feed.train(mine.indices, number - 1)
         answer = self._step.read_and_answered
         found = evaluate(self._network, answer, batches, watch=self._evaluating, together=mine.together)
-        return scoring.basic(found) | {"images": len(self._sample.indices)}
+        return scoring.basic(found) | {"images": len(self._given.sample.indices)}
 
     @property
     def _each_epoch(self) -> dict[str, Part]:
         """The images that are evaluated after every epoch."""
-        parts = self._evaluated.parts
+        parts = self._given.evaluated.parts
         if self._plan.tested == "every":
             return parts
         return {split: part for split, part in parts.items() if split == "validation"}
 
     def _evaluating(self) -> None:
-        self._watch()
+        self._given.watch()
         self._batches += 1
-        self._observer.evaluation(self._epoch, self._batches)
+        self._given.observer.evaluation(self._epoch, self._batches)
 
     def _shared(self, part: Part) -> Shared:
-        return Shared(self._ranks, part.indices, self._plan.evaluation_batch)
+        return Shared(self._given.ranks, part.indices, self._plan.evaluation_batch)

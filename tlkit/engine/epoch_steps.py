@@ -8,7 +8,8 @@ from itertools import islice
 
 import torch
 
-from tlkit.engine.images.parts import TargetPart, TrainingPart
+from tlkit.engine.images.parts import TargetPart
+from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
 from tlkit.engine.ranks import shares
@@ -21,7 +22,6 @@ from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
 from tlkit.engine.step.sums import Sums
 from tlkit.errors import Diverged
-from tlkit.events import Observer
 from tlkit.network import device_memory
 from tlkit.plans.batches import batches_per_epoch
 from tlkit.plans.schedule import factor, ramp
@@ -37,31 +37,17 @@ class EpochSteps:
 
     Args:
         step: The training state.
-        train: Training images.
-        device: The device that the network is on.
-        observer: Receives the run's events.
-        watch: Called between batches; may raise to stop.
+        given: What the run learns with; more than one piece neither with a target nor with several processes.
         graph: Capture the step.
         target: Images of another domain that are in each step; None for none.
-        pieces: Parts of a batch that pass the network one after the other; more than one neither with a target nor with several processes.
     """
 
-    def __init__(
-        self,
-        step: Step,
-        train: TrainingPart,
-        *,
-        device: torch.device,
-        observer: Observer,
-        watch: Callable[[], None],
-        graph: bool,
-        target: TargetPart | None = None,
-        pieces: int = 1,
-    ) -> None:
-        self._step, self._train, self._target, self._device, self._ranks = step, train, target, device, step.ranks
-        self._observer, self._watch, self._pieces = observer, watch, pieces
-        self._take = Captured(step, CudaBackend(device), note=observer.note, pieces=pieces) if graph else step
-        self._looks = looks(step, device)
+    def __init__(self, step: Step, given: Learning, *, graph: bool, target: TargetPart | None) -> None:
+        self._step, self._given, self._target = step, given, target
+        self._take: Step | Captured = step
+        if graph:
+            self._take = Captured(step, CudaBackend(given.device), note=given.observer.note, pieces=given.pieces)
+        self._looks = looks(step, given.device)
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -90,14 +76,14 @@ class EpochSteps:
         began = time.perf_counter() - now.seconds
         plan = self._step.plan
         size, group, steps = plan.batch_size, plan.tables.optimizer.accumulate, plan.steps_per_epoch
-        order = self._train.order(number - 1)  # the same in every size
+        order = self._given.train.order(number - 1)  # the same in every size
         order = order[: batches_per_epoch(len(order), size) * size]
         batches = self._batches(feed, order, number, done=now.steps * group * size)
         if now.steps:
             self._set_rates_(number, now.steps - 1)
         for step in range(now.steps, steps):
-            if self._ranks.size == 1 or self._device.type == "cpu" or step % _ASK_EVERY == 0:
-                ask_together(self._ranks, self._watch)
+            if self._given.ranks.size == 1 or self._given.device.type == "cpu" or step % _ASK_EVERY == 0:
+                ask_together(self._given.ranks, self._given.watch)
             self._set_rates_(number, step)
             at, in_prefix = time.perf_counter(), feed.prefix_seconds
             taken_in = list(islice(batches, group))
@@ -107,14 +93,14 @@ class EpochSteps:
             at = time.perf_counter()
             with device_memory.spent_on("step"):
                 self._take(
-                    in_pieces(taken_in, self._pieces), self._whole(order[step * group * size : (step + 1) * group * size])
+                    in_pieces(taken_in, self._given.pieces), self._whole(order[step * group * size : (step + 1) * group * size])
                 )
             now.spend("steps", time.perf_counter() - at)
             now.steps, now.seconds = step + 1, time.perf_counter() - began
             bad = self._look(number, step + 1, images=len(order))
             if (step + 1) % _LOOK_EVERY == 0:
-                bad = self._ranks.any(bad)  # of GPUs one may have seen it and another not yet
-            self._observer.step(number, step + 1)
+                bad = self._given.ranks.any(bad)  # of GPUs one may have seen it and another not yet
+            self._given.observer.step(number, step + 1)
             if bad:
                 break
             after_step()
@@ -149,7 +135,7 @@ class EpochSteps:
 
     def _own(self, order: Indices, size: int, share: Callable[[int, int, int], Share]) -> tuple[Indices, int]:
         """Return this process's part of the images of an epoch, and how many of them a full batch has."""
-        rank, processes = self._ranks.rank, self._ranks.size
+        rank, processes = self._given.ranks.rank, self._given.ranks.size
         if processes == 1:
             return order, size
         full = share(size, rank, processes)
@@ -157,7 +143,7 @@ class EpochSteps:
 
     def _whole(self, order: Indices) -> Whole | None:
         """Return what a step's batches are part of; None where this process has all of them, and they have targets of these alone."""
-        ranks, size = self._ranks, self._step.plan.batch_size
+        ranks, size = self._given.ranks, self._step.plan.batch_size
         trained = self._target is not None and self._target.trained is not None
         if ranks.size == 1 and not trained:
             return None
@@ -184,11 +170,11 @@ class EpochSteps:
     def _look(self, number: int, taken: int, *, images: int) -> bool:
         """Tell the loss from time to time, and return whether one that is not a number was seen."""
         plan, look = self._step.plan, taken % _LOOK_EVERY == 0
-        seen = self._looks.look(taken) if look or self._device.type == "cpu" else None
+        seen = self._looks.look(taken) if look or self._given.device.type == "cpu" else None
         if seen is None:
             return False
         batch = plan.batch_size * plan.tables.optimizer.accumulate
-        self._observer.loss(number, seen.steps, seen.loss / min(seen.steps * batch, images))
+        self._given.observer.loss(number, seen.steps, seen.loss / min(seen.steps * batch, images))
         return look and seen.bad
 
     def _finite(self) -> bool:
@@ -200,7 +186,7 @@ class EpochSteps:
             bad, what = batches - 1, "its step made weights that are not numbers"
         if bad < 0:
             return
-        bad = min(bad // self._pieces, batches - 1)
+        bad = min(bad // self._given.pieces, batches - 1)
         rates = ", ".join(f"{name} {float(rate):.3g}" for name, rate in self._step.rates.items())
         norms = ", ".join(f"{name} {norm:.3g}" for name, norm in sums.norms.items())
         raise Diverged(

@@ -17,19 +17,16 @@ from tlkit.engine.domains import batch_loss
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.epoch_scores import EpochScores
 from tlkit.engine.epoch_steps import EpochSteps
-from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
+from tlkit.engine.images.parts import ALSO
+from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
-from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.step.changing import changing
 from tlkit.engine.step.step import Step
 from tlkit.errors import RunFolderError
-from tlkit.events import Epoch, Observer
+from tlkit.events import Epoch
 from tlkit.network import device_memory, seeding
-from tlkit.network.network import Network
-from tlkit.plans.adaptation import Adaptation
-from tlkit.plans.network_plugins import NetworkPlugins
-from tlkit.plans.plan import PhasePlan, Plan
+from tlkit.plans.plan import PhasePlan
 from tlkit.record import selection
 from tlkit.tasks import Predictions, scoring
 
@@ -37,76 +34,32 @@ from tlkit.tasks import Predictions, scoring
 class Fit:
     """A run that trains by steps, as a `Learner`.
 
-    Args:
-        plan: The plan that is carried out.
-        network: The network on the device, with its weights.
-        plugins: The backbone and the head that the network was built from.
-        train: Training images.
-        evaluated: Validation and test images.
-        device: The device that the network is on.
-        observer: Receives the run's events.
-        watch: Called between batches; may raise to stop.
-        graph: Capture the step where the device can.
-        sample: Training images that are evaluated after every epoch; None for none.
-        ranks: The processes of the run, each of which has a part of every batch and of every evaluation.
-        adaptation: [adapt] with its method; None without.
-        begin: Sets the weights that the first step begins with, where these are not the network's; not called where a run is continued.
-        pieces: Parts of a batch that pass the network one after the other; a step is still one on all of its images.
-
     Raises:
         ValueError: a rate is left to a range test, which has not chosen it yet.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        network: Network,
-        plugins: NetworkPlugins,
-        train: TrainingPart,
-        evaluated: Evaluated,
-        *,
-        device: torch.device,
-        observer: Observer,
-        watch: Callable[[], None],
-        graph: bool = True,
-        sample: Part | None = None,
-        ranks: Ranks = ALONE,
-        adaptation: Adaptation | None = None,
-        begin: Callable[[], None] | None = None,
-        pieces: int = 1,
-    ) -> None:
+    def __init__(self, given: Learning) -> None:
+        plan, network, device = given.plan, given.network, given.device
         if open_ := [group.name for group in plan.groups if group.lr is None]:
             raise ValueError(f"no range test has chosen the rates of {', '.join(open_)} yet")
         self.plan = plan
         self.network = network
         self.progress = Progress()
-        self._plugins = plugins
-        self._train = train
-        self._evaluated = evaluated
-        self._device = device
-        self._observer = observer
-        self._watch = watch
-        self._graph = graph and device.type == "cuda"
-        self._ranks = ranks
-        self._begin = begin
-        target = evaluated.target
+        self._given = given
+        self._graph = given.graph and device.type == "cuda"
+        target, adaptation = given.evaluated.target, given.adaptation
         if adaptation is not None and adaptation.source_free:
             target, domains = None, DomainLoss(network, adaptation, device)  # the training images are those of the target
         elif adaptation is None or target is None or (target.training is None and target.trained is None):
             target = domains = None
         else:
             table, few = adaptation.table, len(target.labelled) if target.trained is not None else 0
-            labelled = batch_loss.share(len(train.indices), few, weight=table.label_weight)
+            labelled = batch_loss.share(len(given.train.indices), few, weight=table.label_weight)
             domains = DomainLoss(network, adaptation, device, labelled=labelled)
-        self._step = Step(network, plan, device, ranks=ranks, domains=domains)
-        self._steps = EpochSteps(
-            self._step, train, device=device, observer=observer, watch=watch, graph=self._graph,
-            target=target, pieces=pieces,
-        )  # fmt: skip
+        self._step = Step(network, plan, device, ranks=given.ranks, domains=domains)
+        self._steps = EpochSteps(self._step, given, graph=self._graph, target=target)
         self._feed: tuple[PhasePlan, Feed] | None = None
-        self._scores = EpochScores(
-            self._step, train, evaluated, sample, observer=observer, watch=watch, ranks=ranks,
-        )  # fmt: skip
+        self._scores = EpochScores(self._step, given)
         self._random: dict[
             str, Tensor
         ] = {}  # the generators' states after the last step of an epoch that was left in the middle
@@ -151,8 +104,8 @@ class Fit:
         Raises:
             RunFailed: the loss is no longer a number.
         """
-        if self._begin is not None and not self.progress.epochs and not self.progress.steps:
-            self._begin()
+        if self._given.begin is not None and not self.progress.epochs and not self.progress.steps:
+            self._given.begin()
             self._step.weights_are_set_()
         try:
             while self.progress.epochs < self.plan.epochs and not self.progress.stops_early(self.plan):
@@ -203,8 +156,8 @@ class Fit:
         state = {f"network/{name}": tensor for name, tensor in self.changing().items()} | self._beside() | self._step.state()
         if not self.progress.steps:
             return state
-        state |= pseudo_labelling.state(self._train) | self._step.epoch_state()
-        return state | (seeding.states(self._device) if self._draws else self._random)
+        state |= pseudo_labelling.state(self._given.train) | self._step.epoch_state()
+        return state | (seeding.states(self._given.device) if self._draws else self._random)
 
     def is_sound(self) -> bool:
         """Return whether the losses of the epoch so far and all weights are finite numbers; the device is waited for."""
@@ -231,8 +184,8 @@ class Fit:
             progress = Progress(**json.loads(scalars))
             if progress.steps:
                 self._step.load_epoch_state_(tensors)
-                pseudo_labelling.load_state_(self._train, tensors)
-                self._random = {name: tensors[name] for name in seeding.states(self._device) if name in tensors}
+                pseudo_labelling.load_state_(self._given.train, tensors)
+                self._random = {name: tensors[name] for name in seeding.states(self._given.device) if name in tensors}
         except (KeyError, RuntimeError, TypeError, json.JSONDecodeError) as error:
             raise RunFolderError(
                 f"checkpoint: does not belong to this network: {error}.", "move the run's folder away"
@@ -253,7 +206,7 @@ class Fit:
         self._step.load_optimizer_(tensors)
 
     def _epoch(self, number: int, after_step: Callable[[], None]) -> Epoch:
-        self._observer.epoch_begins(number)
+        self._given.observer.epoch_begins(number)
         self._scores.begin_(number)
         now = self.progress
         images = self._train_epoch(number, after_step)
@@ -292,20 +245,22 @@ class Fit:
         now, began = self.progress, time.perf_counter()
         so_far = {name: each.clone() for name, each in self._step.epoch_state().items()} if now.steps else {}
         # dropout's draws, so that a continued epoch has the same
-        with seeding.seeded(self._train.seed * 1_000_003 + self._train.epochs_before + number, self._device):
+        with seeding.seeded(self._given.train.seed * 1_000_003 + self._given.train.epochs_before + number, self._given.device):
             self._steps.begin_(number)
             self._step.load_epoch_state_(so_far)
             feed = self._feed_of(number)
             if not now.steps:
-                pseudo_labelling.label_(self._train, self._evaluated.target, self._step, feed, watch=self._watch)
+                pseudo_labelling.label_(
+                    self._given.train, self._given.evaluated.target, self._step, feed, watch=self._given.watch
+                )
             now.seconds += (stored := time.perf_counter() - began)
             now.spend("storing", stored)
-            seeding.set_states_(self._random if now.steps else {}, self._device)
+            seeding.set_states_(self._random if now.steps else {}, self._given.device)
             self._draws = True
             try:
                 return self._steps.run(number, feed, now, after_step=after_step)
             finally:
-                self._random, self._draws = seeding.states(self._device), False
+                self._random, self._draws = seeding.states(self._given.device), False
 
     def _feed_of(self, number: int) -> Feed:
         """Return what feeds an epoch's phase; of a new phase, what it can store is computed first."""
@@ -313,9 +268,9 @@ class Fit:
         if self._feed is None or self._feed[0] != phase:
             self._feed = None  # the old one's memory goes before the new one takes its own
             feed = Feed(
-                self.network, self._plugins.backbone, self.plan, phase, self._train.at(phase.image_size), self._evaluated,
-                device=self._device, observer=self._observer, watch=self._watch, graph=self._graph,
-                ranks=self._ranks,
+                self.network, self._given.plugins.backbone, self.plan, phase, self._given.train.at(phase.image_size), self._given.evaluated,
+                device=self._given.device, observer=self._given.observer, watch=self._given.watch, graph=self._graph,
+                ranks=self._given.ranks,
             )  # fmt: skip
             self._feed = phase, feed
         return self._feed[1]

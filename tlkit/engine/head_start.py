@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from tlkit.engine.images.parts import Evaluated, TrainingPart
+from tlkit.engine.learning import Learning
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.solver import SinglePass
 from tlkit.errors import DataError
@@ -58,11 +59,11 @@ class HeadStart:
             PluginError: the regression failed.
         """
         plan = plan_json.from_json(ranks.told(plan_json.to_json(self.plan)))  # forms and stores are the first process's
-        single = SinglePass(
-            plan, network, self.plugins, self.train, Evaluated(None, None), device=device, observer=_Storing(observer),
-            watch=watch, graph=graph, ranks=ranks,
+        given = Learning(
+            plan=plan, network=network, plugins=self.plugins, train=self.train, evaluated=Evaluated(None, None), device=device,
+            observer=_Storing(observer), watch=watch, graph=graph, ranks=ranks,
         )  # fmt: skip
-        weight, bias = affine(single.fitted().estimator, plan.classes)
+        weight, bias = affine(SinglePass(given).fitted().estimator, plan.classes)
         if network.task.outputs(plan.classes) == 1:  # of two classes: the logit of the positive one against the other
             positive = network.positive
             weight, bias = (each[positive : positive + 1] - each[1 - positive : 2 - positive] for each in (weight, bias))

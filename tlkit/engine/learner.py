@@ -1,4 +1,4 @@
-"""What every kind of run is to the one who carries it out: a generator of epochs whose state can be saved and set."""
+"""The interface that every kind of run has: a generator of epochs whose state can be saved and set."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from tlkit.engine.fit import Fit
-from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
+from tlkit.engine.learning import Learning
 from tlkit.engine.progress import Progress
-from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.solver import SinglePass
-from tlkit.events import Epoch, Observer
+from tlkit.events import Epoch
 from tlkit.network.network import Network
-from tlkit.plans.adaptation import Adaptation
-from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Alignment
 from tlkit.tasks import Predictions
@@ -92,39 +88,6 @@ class Learner(Protocol):
         """
 
 
-def learner(
-    plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
-    device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
-    sample: Part | None = None, ranks: Ranks = ALONE, adaptation: Adaptation | None = None,
-    begin: Callable[[], None] | None = None, pieces: int = 1,
-) -> Learner:  # fmt: skip
-    """Return what carries a plan out: training by steps, or a run without any.
-
-    Args:
-        plan: The plan that is carried out.
-        network: The network on the device, with its weights.
-        plugins: The backbone and the head that the network was built from.
-        train: Training images.
-        evaluated: Validation and test images.
-        device: The device that the network is on.
-        observer: Receives the run's events.
-        watch: Called between batches; may raise to stop.
-        graph: Capture the training step and the fixed prefix where the device can.
-        sample: Training images that are evaluated after every epoch.
-        ranks: The processes of the run; each has a learner, and their states stay the same.
-        adaptation: [adapt] with its method; None without.
-        begin: Sets the weights that the first step begins with, where these are not the network's.
-        pieces: Parts of a batch that pass the network one after the other; a step is still one on all of its images.
-    """
-    if plan.learns != "steps":
-        return SinglePass(
-            plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, ranks=ranks,
-            adaptation=adaptation,
-        )  # fmt: skip
-    return Fit(
-        plan, network, plugins, train, evaluated, device=device, observer=observer, watch=watch, graph=graph, sample=sample,
-        ranks=ranks,
-        adaptation=adaptation,
-        begin=begin,
-        pieces=pieces,
-    )  # fmt: skip
+def learner(given: Learning) -> Learner:
+    """Return what carries a plan out: training by steps, or a run without any."""
+    return Fit(given) if given.plan.learns == "steps" else SinglePass(given)

@@ -19,58 +19,29 @@ from tlkit.engine import adapting, tiles, transfer
 from tlkit.engine.adapting import Rows, TargetRows
 from tlkit.engine.estimators import FittedHead, fit
 from tlkit.engine.evaluate import evaluate
-from tlkit.engine.images.parts import ALSO, Evaluated, Part, TrainingPart
+from tlkit.engine.images.parts import ALSO, Part
 from tlkit.engine.images.pictures import Indices
+from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Batch, Feed
 from tlkit.engine.progress import Progress
-from tlkit.engine.ranks.ranks import ALONE, Ranks, Shared
+from tlkit.engine.ranks.ranks import Shared
 from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.errors import DataError, RunFailed
-from tlkit.events import Epoch, Observer
-from tlkit.network.network import Network
-from tlkit.plans.adaptation import Adaptation
-from tlkit.plans.network_plugins import NetworkPlugins
-from tlkit.plans.plan import Plan
+from tlkit.events import Epoch
 from tlkit.plugin import Alignment, Solving
 from tlkit.tasks import Predictions, scoring
 
 
 class SinglePass:
-    """A run without steps, as a `Learner`: every image passes the network once.
+    """A run without steps, as a `Learner`: every image passes the network once."""
 
-    Args:
-        plan: The plan that is carried out.
-        network: The network on the device, with its weights; a head that is to be solved is replaced.
-        plugins: The backbone that the network was built from, and the head that is fitted.
-        train: Training images.
-        evaluated: Validation and test images.
-        device: The device that the network is on.
-        observer: Receives the run's events.
-        watch: Called between batches; may raise to stop.
-        graph: Capture the fixed prefix where the device can.
-        ranks: The processes of the run, each of which passes a part of the images and fits the head to all of them.
-        adaptation: [adapt] with its method; None without.
-    """
-
-    def __init__(
-        self, plan: Plan, network: Network, plugins: NetworkPlugins, train: TrainingPart, evaluated: Evaluated, *,
-        device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True, ranks: Ranks = ALONE,
-        adaptation: Adaptation | None = None,
-    ) -> None:  # fmt: skip
-        self.plan = plan
-        self.network = network
+    def __init__(self, given: Learning) -> None:
+        self.plan = given.plan
+        self.network = given.network
         self.progress = Progress()
         self.warnings: tuple[str, ...] = ()
         self.why_inexact = ""
-        self._plugins = plugins
-        self._train = train
-        self._evaluated = evaluated
-        self._device = device
-        self._observer = observer
-        self._watch = watch
-        self._graph = graph
-        self._ranks = ranks
-        self._adaptation = adaptation
+        self._given = given
         self.predictions: dict[str, Predictions] = {}
         self._maps: Alignment | None = None  # of the head that was fitted here
         self._said: list[str] = []
@@ -79,14 +50,14 @@ class SinglePass:
     @property
     def steps(self) -> int:
         """Batches of training images, and of the target that is adapted to, that pass the network."""
-        target = self._evaluated.target
-        source = self._batches(self._train) if self._learns_source else 0
+        target = self._given.evaluated.target
+        source = self._batches(self._given.train) if self._learns_source else 0
         return source + (self._batches(target.part) if target is not None else 0)
 
     @property
     def evaluations(self) -> int:
         """Batches of evaluation images that pass the network."""
-        return sum(map(self._batches, self._evaluated.parts.values()))
+        return sum(map(self._batches, self._given.evaluated.parts.values()))
 
     def epochs(self, *, after_step: Callable[[], None] = lambda: None) -> Iterator[Epoch]:
         """Embed, fit and evaluate: one epoch, without steps.
@@ -97,12 +68,12 @@ class SinglePass:
         """
         if self.progress.epochs:
             return
-        self._observer.epoch_begins(1)
+        self._given.observer.epoch_begins(1)
         began = time.perf_counter()
         feed = self._feed()
-        trained = self._fit_head(feed) if self.plan.learns == "solved" else self._predict(feed, self._train, self._step)
+        trained = self._fit_head(feed) if self.plan.learns == "solved" else self._predict(feed, self._given.train, self._step)
         took = time.perf_counter() - began
-        for name, part in self._evaluated.parts.items():
+        for name, part in self._given.evaluated.parts.items():
             self.predictions[name] = self._predict(feed, part, self._evaluation)
         scores = {name: scoring.scores(each) for name, each in self.predictions.items()}
         self.progress = Progress(epochs=1, best_epoch=1)
@@ -129,7 +100,7 @@ class SinglePass:
         source = self._source(self._feed())
         found, self._said = self._fitted_head(source.features, source.labels, source.groups)
         for line in (*self._said, *found.warnings):
-            self._observer.note(f"{self.plan.arm}: {line}")
+            self._given.observer.note(f"{self.plan.arm}: {line}")
         return found
 
     def evaluate_best(self, best: Epoch) -> Epoch:
@@ -167,8 +138,8 @@ class SinglePass:
 
     def alignment(self) -> Alignment | None:
         """Return the maps of the method of [adapt]; they are computed again where another process fitted the head."""
-        if self._maps is None and self._adaptation is not None and self._ranks.size == 1:
-            feed, found = self._feed(), self._adaptation
+        if self._maps is None and self._given.adaptation is not None and self._given.ranks.size == 1:
+            feed, found = self._feed(), self._given.adaptation
             self._maps = adapting.aligned(
                 found.adapter, self._source(feed).features, self._target(feed).features, found.options
             )
@@ -176,36 +147,36 @@ class SinglePass:
 
     @property
     def _learns_source(self) -> bool:
-        return self._adaptation is None or self._adaptation.table.source
+        return self._given.adaptation is None or self._given.adaptation.table.source
 
     def _feed(self) -> Feed:
         return Feed(
-            self.network, self._plugins.backbone, self.plan, self.plan.phases[0], self._train, self._evaluated,
-            device=self._device, observer=self._observer, watch=self._watch, graph=self._graph, ranks=self._ranks,
+            self.network, self._given.plugins.backbone, self.plan, self.plan.phases[0], self._given.train, self._given.evaluated,
+            device=self._given.device, observer=self._given.observer, watch=self._given.watch, graph=self._given.graph, ranks=self._given.ranks,
         )  # fmt: skip
 
     def _source(self, feed: Feed) -> Rows:
         """What the head reads of every training image, with the labels; nothing where [adapt] leaves the source out."""
         if not self._learns_source:
             return Rows(np.empty((0, 0), np.float32), np.empty(0, np.int64), None)
-        embedded, labels = self._embedded(self._train, lambda order: feed.train(order, 0))
-        groups = self._train.pictures.split.groups
-        return Rows(embedded, labels, None if groups is None else groups[self._train.indices])
+        embedded, labels = self._embedded(self._given.train, lambda order: feed.train(order, 0))
+        groups = self._given.train.pictures.split.groups
+        return Rows(embedded, labels, None if groups is None else groups[self._given.train.indices])
 
     def _fit_head(self, feed: Feed) -> Predictions:
         """Fit the head, put it in its place, and return its predictions for the images that it was fitted to."""
         source = self._source(feed)
-        if self._adaptation is None:
+        if self._given.adaptation is None:
             fitted, self._said = self._fitted_head(source.features, source.labels, source.groups)
             answers, known = fitted(torch.from_numpy(source.features)), torch.from_numpy(source.labels)
         else:
-            adapted = adapting.fit(self._adaptation, source, self._target(feed), self._fitted_head)
+            adapted = adapting.fit(self._given.adaptation, source, self._target(feed), self._fitted_head)
             fitted, self._said, answers, known = adapted.head, adapted.said, adapted.logits, adapted.labels
             self._maps = adapted.maps
         for line in self._said:
-            self._observer.note(f"{self.plan.arm}: {line}")
+            self._given.observer.note(f"{self.plan.arm}: {line}")
         self.warnings = tuple(fitted.warnings)
-        self.network.head = fitted.to(self._device)
+        self.network.head = fitted.to(self._given.device)
         return Predictions(answers, known, self.network.task, logarithms=fitted.logarithms)
 
     def _fitted_head(
@@ -215,12 +186,12 @@ class SinglePass:
         if len(np.unique(labels)) < 2:
             kind = self.plan.tables.head.kind
             raise DataError("data: the training images are of one class.", f"the {kind} head tells classes apart")
-        solving = Solving(labels, embedded.shape[1], self.plan.classes, self._train.seed, groups, self.plan.select_by)
-        return fit(self._plugins.head, self._plugins.head_options, embedded, labels, solving)
+        solving = Solving(labels, embedded.shape[1], self.plan.classes, self._given.train.seed, groups, self.plan.select_by)
+        return fit(self._given.plugins.head, self._given.plugins.head_options, embedded, labels, solving)
 
     def _target(self, feed: Feed) -> TargetRows:
         """What the head reads of every target image, and the labels that may be used."""
-        target = self._evaluated.target
+        target = self._given.evaluated.target
         if target is None:
             return TargetRows(np.empty((0, 0), np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
         part = target.part
@@ -241,7 +212,7 @@ class SinglePass:
                 yield self.network.read(x).float()
 
         embedded = torch.empty(0)
-        for rows in transfer.to_host(computed(), self._device):
+        for rows in transfer.to_host(computed(), self._given.device):
             if not done:
                 embedded = torch.empty(len(mine.indices), rows.shape[1])
             embedded[done : done + len(rows)] = rows
@@ -264,17 +235,17 @@ class SinglePass:
         return self.network.read_and_answer(x.float(), start=self.plan.depth)
 
     def _shared(self, part: Part) -> Shared:
-        return Shared(self._ranks, part.indices, self.plan.evaluation_batch)
+        return Shared(self._given.ranks, part.indices, self.plan.evaluation_batch)
 
     def _batches(self, part: Part) -> int:
         return -(-len(self._shared(part).indices) // self.plan.evaluation_batch)
 
     def _step(self) -> None:
-        self._watch()
+        self._given.watch()
         self._passed += 1
-        self._observer.step(1, self._passed)
+        self._given.observer.step(1, self._passed)
 
     def _evaluation(self) -> None:
-        self._watch()
+        self._given.watch()
         self._evaluated_batches += 1
-        self._observer.evaluation(1, self._evaluated_batches)
+        self._given.observer.evaluation(1, self._evaluated_batches)

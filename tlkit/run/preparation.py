@@ -18,6 +18,7 @@ from tlkit.engine.head_start import HeadStart
 from tlkit.engine.images.library import Library
 from tlkit.engine.images.parts import Evaluated, Part, TargetPart, TrainingPart
 from tlkit.engine.learner import Learner, learner
+from tlkit.engine.learning import Learning
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.events import Observer
 from tlkit.network.network import Network
@@ -115,21 +116,12 @@ class Prepared:
             solve_ = self.head_start.solve_
             begin = partial(solve_, network, device=device, observer=observer, watch=watch, graph=graph, ranks=ranks)
         return learner(
-            self.plan,
-            network,
-            self.job.resolved.network_plugins,
-            self.train,
-            self.evaluated,
-            device=device,
-            observer=observer,
-            watch=watch,
-            graph=graph,
-            sample=self.sample,
-            ranks=ranks,
-            adaptation=adaptation,
-            begin=begin,
-            pieces=pieces,
-        )
+            Learning(
+                plan=self.plan, network=network, plugins=self.job.resolved.network_plugins, train=self.train,
+                evaluated=self.evaluated, device=device, observer=observer, watch=watch, graph=graph, sample=self.sample,
+                ranks=ranks, adaptation=adaptation, begin=begin, pieces=pieces,
+            )
+        )  # fmt: skip
 
 
 def prepare(
