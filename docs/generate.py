@@ -165,7 +165,7 @@ def _kinds() -> str:
 
 
 def _order() -> str:
-    """The packages in the order in which they may import each other, from tests/test_layers.py."""
+    """The packages and modules of tlkit/ in the order in which they may import each other, from tests/test_layers.py."""
     import ast
 
     source = (FOLDER.parent / "tests" / "test_layers.py").read_text()
@@ -176,15 +176,15 @@ def _order() -> str:
         for target in node.targets
         if isinstance(target, ast.Name) and target.id in ("ORDER", "WITH_TORCH")
     }
-    order: list[str] = values["ORDER"]
-    groups: list[tuple[bool, list[str]]] = []
-    for room in order:
-        heavy = room in values["WITH_TORCH"]
-        if not groups or groups[-1][0] != heavy:
-            groups.append((heavy, []))
-        groups[-1][1].append(f"`{room}`")
-    lines = ["| packages, in order | importing them |", "|---|---|"]
-    lines += [f"| {' → '.join(rooms)} | {'imports torch' if heavy else 'loads no torch'} |" for heavy, rooms in groups]
+    lines = ["| in order | what it is | importing it |", "|---|---|---|"]
+    for room in values["ORDER"]:
+        place = FOLDER.parent / "tlkit" / room
+        parts = sorted(place.glob("**/__init__.py")) if place.is_dir() else [place.with_suffix(".py")]
+        for part in parts:
+            first = (ast.get_docstring(ast.parse(part.read_text())) or "").partition("\n\n")[0]
+            name = (part.parent if place.is_dir() else part.with_suffix("")).relative_to(place.parent)
+            torch = "imports torch" if room in values["WITH_TORCH"] else ""
+            lines.append(f"| `{name.as_posix()}` | {_cell(first)} | {torch} |")
     return "\n".join([*lines, ""])
 
 

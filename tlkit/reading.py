@@ -1,4 +1,4 @@
-"""What plugins of data sets read files with: sizes of pictures, frames of videos, digests of contents. Imports no torch."""
+"""Functions by which plugins read the files of data sets: sizes of pictures, frames of videos, digests of contents. Imports no torch."""
 
 from tlkit.file_digests import digests
 from tlkit.sources import video_files

@@ -280,7 +280,7 @@ def test_a_folder_is_no_address_and_an_unknown_one_is_named() -> None:
     assert kept.address == "nowhere://bucket/runs"
     with pytest.raises(DataError, match=r"nowhere:// is no kind of address that fsspec knows"):
         kept.fetch("toy")
-    with pytest.raises(TlkitError, match=r"s3:/bucket: was an address before it was a path"):
+    with pytest.raises(TlkitError, match=r"s3:/bucket: is an address that was made a Path"):
         remote_runs.of(str(Path("s3://bucket")))
     with pytest.raises(TlkitError, match=r"s3:///: is an address without a place"):
         remote_runs.of("s3:///")

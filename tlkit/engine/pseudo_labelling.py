@@ -1,4 +1,4 @@
-"""The labels that images of a target without labels have in an epoch of training by steps.
+"""Pseudo-labels: the labels that target images without their own have in an epoch of training by steps.
 
 The rule: they are a pure function of the weights at the epoch's start. A checkpoint in the middle of an epoch holds them, since these weights
 are gone by then.

@@ -1,4 +1,4 @@
-"""What a network answers for a picture that is too large to pass it whole: overlapping tiles, each by itself, blended where they overlap.
+"""Predict a picture that is too large to pass through the network whole: in tiles, whose predictions are blended where they overlap.
 
 The rule: a picture that one tile holds is answered whole, with the same bits. In tiles the answer is another one: no tile sees what lies
 outside of it.

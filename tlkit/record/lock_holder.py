@@ -1,4 +1,4 @@
-"""Who holds a lock, in a file beside it: host, process and since when. The lock itself may not be written on every system.
+"""Who holds a lock, in a file beside it: host, process and since when. Not every system lets the locked file itself be written.
 
 The rule: whoever holds the lock writes the file anew and touches it every few seconds. A file that stays is one of a process that was
 killed; one of another machine that nobody touches is one of a machine that is gone.

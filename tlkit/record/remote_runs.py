@@ -246,7 +246,9 @@ def of(runs: str) -> RemoteRuns | None:
         TlkitError: it is an address of which pathlib made a path, or of nothing.
     """
     if re.match(r"[a-z0-9]{2,}:/[^/]", runs):
-        raise TlkitError(f"{runs}: was an address before it was a path.", "give it as text")
+        raise TlkitError(
+            f"{runs}: is an address that was made a Path, which took one of its slashes.", "give it as text: 's3://bucket/runs'"
+        )
     if "://" not in runs:
         return None
     if not runs.partition("://")[2].strip("/"):

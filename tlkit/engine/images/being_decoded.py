@@ -1,4 +1,4 @@
-"""Tell which pictures a process was decoding when it died. A crash in a decoder, or the kernel, ends a process without a word.
+"""Tell which pictures a process was decoding when it died. A process that crashes in a decoder, or is killed, leaves no message.
 
 The rule: each thread writes the picture that it decodes into a place of its own in a file, which costs two or three microseconds, and the
 file goes when the process ends by itself. One that stays is of a process that died. The file is not mapped: where a file system copies what is

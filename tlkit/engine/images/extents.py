@@ -1,4 +1,4 @@
-"""By what `data.scale_to` scales a picture, and the size that it then has on its canvas.
+"""The factor by which `data.scale_to` scales a picture, and the size that the picture then has on its canvas.
 
 The rule: a field of view is measured where the data set has a mask of it, else in the picture as it is decoded for training.
 """

@@ -1,4 +1,4 @@
-"""The processes of one run as a group: sums, rows in order, texts, flags. One process alone is a group too, for which nothing happens.
+"""The processes of one run as a group: sums, rows in order, texts, flags. A single process is a group too: it sends nothing.
 
 The rule: every process calls the same functions in the same order, so what decides whether one is called is the same on all of them.
 Sums of a GPU's tensors go through NCCL and may be part of a captured graph; everything else goes through gloo and the host's memory.

@@ -1,4 +1,4 @@
-"""What each batch of a training step counts in the mean over all of them, and sums over all processes that gradients flow through.
+"""The weight of each batch in the mean loss of a training step, and sums over all processes through which gradients flow.
 
 The rule: nothing is read from the device. Where a task's loss is a mean over images, numbers are known without it.
 """

@@ -1,4 +1,4 @@
-"""Scale the loss so that gradients in float16 do not vanish; the scale lives on the device and is looked for there.
+"""Scale the loss so that gradients in float16 do not vanish; the scale is kept and adjusted on the device.
 
 The rule: torch's own operators and constants, those of torch.amp.GradScaler, but every tensor keeps its address and nothing outside the
 tensors changes from step to step, so a captured step scales as one that is not.
