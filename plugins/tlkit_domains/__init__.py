@@ -6,6 +6,7 @@ checksums; for the others `page` says where a person gets them.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -142,22 +143,6 @@ def _nominal(counts: dict[str, int], options: _HeldOut | None) -> dict[str, int]
     return {"train": counts[options.alone] - test, "test": test}
 
 
-def _office31_images(options: _HeldOut | None) -> dict[str, int]:
-    return _nominal(_OFFICE31, options)
-
-
-def _office_home_images(options: _HeldOut | None) -> dict[str, int]:
-    return _nominal(_OFFICE_HOME, options)
-
-
-def _pacs_images(options: _HeldOut | None) -> dict[str, int]:
-    return _nominal(_PACS, options)
-
-
-def _visda_images(options: _HeldOut | None) -> dict[str, int]:
-    return _nominal(_VISDA, options)
-
-
 def _domainnet_images(options: DomainNetOptions | None) -> dict[str, int]:
     if options is None:
         return {}
@@ -170,7 +155,7 @@ office31 = Dataset(
     find="tlkit_domains.folders:find_office31",
     subfolder="domain_adaptation_images",
     page="https://faculty.cc.gatech.edu/~judy/domainadapt/",
-    nominal=_office31_images,
+    nominal=partial(_nominal, _OFFICE31),
     classes=31,
     options=Office31Options,
     licence="research use",
@@ -182,7 +167,7 @@ office_home = Dataset(
     find="tlkit_domains.folders:find_office_home",
     subfolder="OfficeHomeDataset_10072016",
     page="https://www.hemanthdv.org/officeHomeDataset.html",
-    nominal=_office_home_images,
+    nominal=partial(_nominal, _OFFICE_HOME),
     classes=65,
     options=OfficeHomeOptions,
     licence="research use, not commercial",
@@ -194,7 +179,7 @@ pacs = Dataset(
     find="tlkit_domains.folders:find_pacs",
     subfolder="kfold",
     page="https://dali-dl.github.io/project_iccv2017.html",
-    nominal=_pacs_images,
+    nominal=partial(_nominal, _PACS),
     classes=7,
     options=PacsOptions,
     licence="research use",
@@ -206,7 +191,7 @@ visda2017 = Dataset(
     find="tlkit_domains.lists:find_visda",
     subfolder="visda-2017",
     page="https://github.com/VisionLearningGroup/taskcv-2017-public/tree/master/classification",
-    nominal=_visda_images,
+    nominal=partial(_nominal, _VISDA),
     classes=12,
     options=VisdaOptions,
     licence="research use, not commercial",
