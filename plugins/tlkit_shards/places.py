@@ -206,7 +206,7 @@ def system(place: str) -> Any:
     except ImportError as error:
         raise DataError(f"{place}: needs fsspec, which is not installed.", _EXTRA) from error
     try:
-        return asked(place, lambda: fsspec.filesystem(protocol))
+        return asked(place, lambda: fsspec.filesystem(protocol, **_settings(protocol)))
     except DataError as error:
         cause = error.__cause__
         if isinstance(cause, ImportError):
@@ -216,6 +216,14 @@ def system(place: str) -> Any:
                 f"{place}: {protocol}:// is no kind of address that fsspec knows.", "https, s3, gs or hf"
             ) from cause
         raise
+
+
+def _settings(protocol: str) -> dict[str, Any]:
+    """Return what fsspec's web addresses need to go through the proxy that the environment names, as other downloads do."""
+    from fsspec.config import conf  # of ~/.config/fsspec, which fsspec reads alone where it is not given the same setting
+
+    given = conf.get(protocol, {}).get("client_kwargs", {})
+    return {"client_kwargs": {"trust_env": True, **given}} if protocol in ("http", "https") else {}
 
 
 def _said(place: str, error: BaseException) -> DataError:

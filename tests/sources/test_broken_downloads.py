@@ -26,6 +26,7 @@ from tlkit.errors import DataMissing, TlkitError, WeightsMissing
 from tlkit.plugin import HUB, HUB_SITE, IMAGENET, Backbone, Dataset, Weights
 from tlkit.sources import data_files, download, parts, redirects, weight_files
 from tlkit.sources.places import Places
+from tlkit_shards import places
 
 CONTENT = os.urandom(400_000)
 Way = Callable[[Site, Places], Path]
@@ -171,6 +172,28 @@ def test_headers_of_a_proxy_and_answers_before_the_answer_have_an_end(monkeypatc
         for url in (f"{address}/a.bin", "https://example.invalid/a.bin"):
             with pytest.raises(OSError, match=r"its headers did not end in 1,\d{3},\d{3} bytes"):
                 redirects.open_(url, headers={}, timeout=30)
+
+
+def test_proxy_that_an_address_goes_through_is_named_without_its_password(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = "http://example.invalid/a.bin"
+    monkeypatch.setenv("no_proxy", "localhost")
+    monkeypatch.setenv("http_proxy", site.address.replace("//", "//me:secret@"))
+    wanted = Weights(source=replace(site.offer("a.bin", CONTENT), url=there), input=IMAGENET)
+    with pytest.raises(WeightsMissing) as caught:  # the proxy has no such file
+        _weights(wanted, Places())
+    host = site.address.removeprefix("http://")
+    assert f"{there}: cannot be downloaded through the proxy {host}: Not Found." in str(caught.value)
+    assert "secret" not in str(caught.value)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(WeightsMissing, match=r"through the proxy 127\.0\.0\.1:\d+: Connection refused\."):
+            _weights(wanted, Places())
+    monkeypatch.setenv("http_proxy", site.address)
+    site.files[there] = CONTENT
+    assert _weights(wanted, Places()).read_bytes() == CONTENT
+    pytest.importorskip("aiohttp")
+    assert places.system(there).cat_file(there) == CONTENT
 
 
 def test_slow_proxy_leaves_the_connection_its_time_out(monkeypatch: pytest.MonkeyPatch) -> None:

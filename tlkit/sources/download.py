@@ -258,13 +258,17 @@ def _broken_off(download: Download, part: Part, error: Exception) -> TlkitError:
     if isinstance(error, urllib.error.HTTPError):
         error.close()  # it holds the connection
     reason = getattr(error, "reason", error)
+    if isinstance(reason, OSError):
+        reason = reason.strerror or reason
+    proxy = redirects.proxy(download.url)
+    failed = f"{download.url}: cannot be downloaded{f' through the proxy {proxy}' if proxy else ''}: "
     if not part.came:
-        return TlkitError(f"{download.url}: cannot be downloaded: {reason}.")
+        return TlkitError(f"{failed}{reason}.")
     broke = (
         "" if isinstance(error, urllib.error.HTTPError) else f"it broke off after {part.came:,} bytes: "
     )  # else the server refused
     return TlkitError(
-        f"{download.url}: cannot be downloaded: {broke}{reason}.",
+        f"{failed}{broke}{reason}.",
         f"{part.kept or 'nothing of it was kept'}; try again, or download it another way",
     )
 

@@ -49,6 +49,13 @@ def open_(url: str, *, headers: Mapping[str, str], timeout: float, remember: str
     return answer, followed.found
 
 
+def proxy(url: str) -> str:
+    """Return host and port of the proxy that an address is requested through, without its password; "" where there is none."""
+    asked = urlsplit(url)
+    through = "" if urllib.request.proxy_bypass(asked.netloc) else urllib.request.getproxies().get(asked.scheme, "")
+    return through.rpartition("@")[2].rpartition("//")[2].rstrip("/")
+
+
 class _Followed(urllib.request.HTTPRedirectHandler):
     """Follow redirects, and remember a header of those that the first host sent."""
 
