@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import tlkit
@@ -240,3 +241,74 @@ def test_gradual_freezes_the_backbone_alone_and_by_one_length() -> None:
         mine.freeze("head", gradual=1)
     with pytest.raises(TlkitError, match="epochs and gradual are both given"):
         mine.freeze("backbone", epochs=1, gradual=1)
+
+
+HABITS = {
+    "call": (lambda m: m(PIXELS), "model.predict(x) takes pictures"),
+    "position of a stage": (lambda m: m.stages[-1], "list(model.stages.values())[-2:]"),
+    "layers but the last": (lambda m: m.stages[:-2], "list(model.stages.values())[-2:]"),
+    "optimizer of torch": (lambda m: m.compile(torch.optim.Adam, lr=1e-3), "others: adam, adamw"),
+    "loss of torch": (lambda m: m.compile(loss=torch.nn.MSELoss(), lr=1e-3), "the head's task has its loss"),
+    "module as head": (lambda _: model(head=torch.nn.Linear(8, 2)), "is offered by a plugin"),
+    "argument of fit": (
+        lambda m: m.fit(PIXELS, [0, 1] * 6, initial_epoch=3),
+        "another fit goes on from where the last one ended",
+    ),
+    "argument of summary": (lambda m: m.summary(line_length=80), "Model.summary: has no argument"),
+    "batches for predict": (lambda m: m.predict(iter([PIXELS])), "np.concatenate(list(batches))"),
+    "a pair": (lambda m: m.fit((PIXELS, PIXELS)), "images and labels are two arguments"),
+    "labels from 1": (lambda m: m.fit(PIXELS, [1, 2] * 6), "they begin at 0: y - 1"),
+}
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_habits_of_keras_and_torch_are_told_what_does_the_same(habit: str) -> None:
+    call, words = HABITS[habit]
+    mine = model()
+    mine.compile(lr=1e-2)
+    with pytest.raises(TlkitError) as caught:
+        call(mine)
+    assert words in str(caught.value)
+
+
+def test_network_whose_modules_a_program_replaced_is_neither_trained_nor_saved(tmp_path: Path) -> None:
+    mine = model()
+    mine.compile(lr=1e-2)
+    mine.network.head = torch.nn.Sequential(mine.network.head)
+    for call in (lambda: mine.fit(PIXELS, [0, 1] * 6, verbose=0), lambda: mine.save(tmp_path / "m")):
+        with pytest.raises(TlkitError, match=r"model\.network was changed: it has other parameters.*: head\.0\.weight"):
+            call()
+    assert not (tmp_path / "m").exists(), "what tlkit.load could not read"
+
+
+def test_requires_grad_is_not_the_way_to_freeze_and_is_put_back_after_a_fit() -> None:
+    mine = model().freeze("backbone")
+    mine.compile(lr=1e-2)
+    mine.network.stages["stem"].requires_grad_(False)  # as the model has it too
+    mine.fit(PIXELS, [0, 1] * 6, epochs=1, batch_size=6, verbose=0)
+    assert all(each.requires_grad for each in mine.network.parameters())
+    mine.unfreeze("backbone")
+    mine.compile(lr=1e-2)
+    mine.network.stages["stem"].requires_grad_(False)
+    with pytest.raises(TlkitError, match="has requires_grad False, and stem trains") as caught:
+        mine.fit(PIXELS, [0, 1] * 6, epochs=1, batch_size=6, verbose=0)
+    assert 'model.freeze("stem")' in str(caught.value)
+
+
+@pytest.mark.parametrize("verb", ["compile", "freeze", "fit"])
+def test_a_callback_changes_nothing_of_the_fit_that_calls_it(verb: str) -> None:
+    class Change:
+        def on_epoch_begin(self, epoch: int, logs: object) -> None:
+            calls = {
+                "compile": lambda: self.model.compile("adam", lr=1e-3),
+                "freeze": lambda: self.model.freeze("stem"),
+                "fit": lambda: self.model.fit(PIXELS, [0, 1] * 6),
+            }
+            calls[verb]()
+
+    mine = model()
+    mine.compile("sgd", lr=1e-2)
+    with pytest.raises(TlkitError, match=rf"Change.on_epoch_begin raised TlkitError: Model.{verb}: fit trains the model now\."):
+        mine.fit(PIXELS, [0, 1] * 6, epochs=1, batch_size=6, callbacks=[Change()], verbose=0)
+    assert mine.stages["stem"].trainable
+    assert len(mine.fit(PIXELS, [0, 1] * 6, epochs=1, batch_size=6, verbose=0)) == 1

@@ -21,6 +21,17 @@ _KERAS = {
     "metrics": "every metric of the head's task is computed; history and evaluate have them",
     "shuffle": "training images are shuffled anew in every epoch",
     "sample_weight": "class_weight= weighs classes; single images cannot be weighed",
+    "initial_epoch": "epochs= counts those of this call; another fit goes on from where the last one ended",
+    **dict.fromkeys(
+        ("validation_steps", "validation_batch_size", "validation_freq"), "every validation image is evaluated after each epoch"
+    ),
+    **dict.fromkeys(("workers", "use_multiprocessing", "max_queue_size"), "tlkit decodes images by itself, in several threads"),
+    **dict.fromkeys(("run_eagerly", "jit_compile", "steps_per_execution"), "tlkit chooses how a step runs, by measurement"),
+    **dict.fromkeys(("weighted_metrics", "loss_weights"), "class_weight= of fit weighs classes"),
+    "num_classes": "classes= is how many, or their names",
+    "trainable": 'model.freeze("backbone")',
+    "dropout": 'head={"kind": "linear", "options": {"dropout": 0.2}}',
+    "pooling": 'the head reads the mean over the image; head={"kind": .., "pooled": False} reads every value',
     "include_top": "the backbone never has its classifier; head= names one of your own",
     "input_shape": "image_size= is the side of the input, or (height, width)",
     "steps": "every image is used once; give fewer images",
@@ -31,6 +42,10 @@ _KERAS = {
 _KERAS_METHODS = {
     "layers": "model.stages are its parts, and model.network is the torch module",
     "get_layer": 'model.stages["layer4"] is a part',
+    **dict.fromkeys(("weights", "variables", "non_trainable_weights", "trainable_variables"), "model.network.parameters()"),
+    **dict.fromkeys(("input_shape", "output_shape", "inputs", "outputs"), "model.summary() shows the sizes of every stage"),
+    **dict.fromkeys(("loss", "metrics", "metrics_names"), "model.evaluate(x, y) returns the loss and every metric by name"),
+    "export": 'model.save(FOLDER), then tlkit.export(FOLDER, to="onnx")',
     "add": 'a new head is named where the model is made: Model(.., head="mlp")',
     "build": "Model(.., classes=10, image_size=224) builds the network",
     "save_weights": "model.save(FOLDER) writes weights, recipe and classes",
@@ -48,6 +63,8 @@ _KERAS_METHODS = {
     # and what a torch module has
     "parameters": "model.network.parameters()",
     "forward": "model.predict(x) takes pictures, and model.network(x) what is normalised already",
+    **dict.fromkeys(("requires_grad_", "zero_grad"), 'model.freeze("stem") freezes a stage'),
+    **dict.fromkeys(("children", "modules", "named_parameters"), "model.network is the torch module"),
     "eval": "predict and evaluate compute in eval mode by themselves",
     "train": "fit puts what trains into training mode by itself",
     "to": 'Model(.., device="cuda")',

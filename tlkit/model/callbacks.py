@@ -141,6 +141,7 @@ def _call(callback: object, name: str, *arguments: Any) -> None:
         method(*arguments)
     except Exception as error:
         raise CallbackFailed(
-            f"callbacks: {type(callback).__name__}.{name} raised {reason(error)}.",
+            f"callbacks: {type(callback).__name__}.{name} raised {reason(error).rstrip('.')}.",
+            *(error.hints if isinstance(error, TlkitError) else ()),
             "training ended there; the model keeps the best epoch until then, and model.history its epochs",
         ) from error

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tlkit.errors import TlkitError
+from tlkit.errors import TlkitError, shortened
 from tlkit.model.arguments import plain, table_of
 from tlkit.model.setup import Setup, Tables, least_epochs
 from tlkit.recipe.map_tables import Auto
 from tlkit.recipe.maps import HEAD
 
+_EXAMPLES = {
+    "optimizer": 'optimizer={"name": "sgd", "momentum": 0.9}, lr=1e-2; others: adam, adamw',
+    "schedule": 'schedule="constant", "step", "cosine" or "one_cycle"',
+}
 Rates = Mapping[str, float | str | Mapping[str, float | str]]  # a text is "auto"
 
 
@@ -33,10 +37,18 @@ def tables(
         raise TlkitError(
             "Model.compile: lr and lr_groups are both given.", "lr is one rate for all, lr_groups one for each part"
         )
-    if isinstance(loss, str):
+    if loss is not None and not isinstance(loss, Mapping):
         raise TlkitError(
-            f'Model.compile: loss is "{loss}".', "the head's task has its loss; loss={'label_smoothing': 0.1} sets it up"
+            f"Model.compile: loss is {shortened(repr(loss), 60)}.",
+            "the head's task has its loss; loss={'label_smoothing': 0.1} sets it up",
         )
+    for name, value in (("optimizer", optimizer), ("schedule", schedule)):
+        if not isinstance(value, str | Mapping):
+            raise TlkitError(
+                f"Model.compile: {name} is {shortened(repr(value), 60)}.",
+                f"a name, or the recipe's table [{name}]",
+                _EXAMPLES[name],
+            )
     shape = table_of(schedule)
     if "epochs" in shape:
         raise TlkitError(

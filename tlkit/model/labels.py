@@ -69,7 +69,8 @@ def labels_of(y: object, *, known: Labels, where: str) -> tuple[tuple[str, ...],
         classes = (
             f"the model has {count} classes: 0 to {count - 1}" if known.count is not None else "classes are numbered from 0"
         )
-        raise TlkitError(f"{where}: y has labels from {numbers.min()} to {largest}, and {classes}.")
+        hint = "they begin at 0: y - 1" if numbers.min() > 0 and largest == count else ""
+        raise TlkitError(f"{where}: y has labels from {numbers.min()} to {largest}, and {classes}.", hint)
     return known.names or tuple(map(str, range(count))), numbers.astype(np.int64)
 
 

@@ -97,6 +97,9 @@ class Model:
             tables["backbone"]["input"] = plain(input)
         if batch_norm != "batch":
             tables["backbone"]["batch_norm"] = plain(batch_norm)
+        if not isinstance(head, str | Mapping):
+            own = "a module of your own is offered by a plugin, see docs/plugins.md"
+            raise TlkitError(f"Model: head is {head!r}.", "a head's name, or the recipe's table [head]", own)
         tables["head"] = plain(head) if isinstance(head, Mapping) else {"kind": head}
         if image_size is not None:
             tables["data"]["image_size"] = plain(image_size)
@@ -165,6 +168,13 @@ class Model:
 
         def __getattr__(self, name: str) -> NoReturn:
             raise no_attribute(name)
+
+        def __call__(self, *_: object, **__: object) -> NoReturn:
+            """Say what takes pictures, as a call of Keras's models does."""
+            raise TlkitError(
+                "Model: is not called.", "model.predict(x) takes pictures, and model.network(x) tensors that are normalised already",
+                'a head is named where the model is made: Model(.., head="mlp")',
+            )  # fmt: skip
 
     @property
     def network(self) -> Network:
@@ -257,6 +267,7 @@ class Model:
             stage.trainable = value
 
     def _freeze(self, keys: Sequence[str], value: bool | Mapping[str, int]) -> Model:
+        self._refuse_while_training("Model.freeze", 'model.freeze("backbone", gradual=1), or epochs=3, before compile')
         self._setup.check_keys(keys, where="Model.freeze")
         self._setup.tables["freeze"].update(dict.fromkeys(keys, value))
         self._standing.state = "changed" if self._standing.state != "new" else "new"
@@ -286,6 +297,7 @@ class Model:
             >>> model.compile(optimizer="adam", lr=1e-3)
             >>> model.compile(optimizer={"name": "sgd", "nesterov": True}, lr_groups={"backbone": 1e-3, "head": 1e-1})
         """
+        self._refuse_while_training("Model.compile", "schedule=.. changes rates in training")
         before = dict(self._setup.tables)
         self._setup.tables |= compiling.tables(
             self._setup, optimizer, schedule, lr=lr, lr_groups=lr_groups, loss=loss, precision=precision
@@ -347,6 +359,7 @@ class Model:
             >>> len(history.history["val_accuracy"]), model.class_names
             (2, ('a', 'b', 'c'))
         """
+        self._refuse_while_training("Model.fit", "once more when it has returned")
         self._check_compiled()
         listed = checked(callbacks)
         data = {
@@ -361,13 +374,14 @@ class Model:
         unnamed = found.refusal or (fits.REORDERED if images.classes != found.images.classes else "")
         refusal = unnamed or (fits.CONTINUED if self._standing.optimizer else "")
         self._last = fits.Fitted(found.job, self._weights, refusal)
-        self.stop_training = False
+        self.stop_training, self._turn.training = False, True
         try:
             with progress.observer(verbose) as shown, machine.kept_blocks, torch_settings.applied(self._setup.device):
                 for line in found.notes:
                     shown.note(line)
                 training.run(self, shown=shown, stop=lambda: self.stop_training, optimizer=self._standing.optimizer)
         finally:
+            self._turn.training = False
             self.history = History(training.epochs, stopped=training.stopped)
             self._seen = self._seen.with_fit(found.job)
             if training.epochs:
@@ -460,6 +474,7 @@ class Model:
         return Predictions(rows, self.class_names, several=self._setup.several())
 
     @named("Model.embed")
+    @named("Model.embed")
     @in_turn
     def embed(self, x: object, *, at: str | None = None, pooled: bool = True) -> NDArray[np.float32]:
         """Return the output of a stage, the last where none is named: pooled (N, C), else the map (N, C, h, w).
@@ -475,6 +490,7 @@ class Model:
         with torch_settings.applied(self._setup.device), memory:
             return self._predictor(found).embed(found, at=at, pooled=pooled)
 
+    @named("Model.summary")
     def summary(self) -> None:
         """Print stages, parameters, what trains and how fast.
 
@@ -485,6 +501,7 @@ class Model:
         """
         Console().print(self._summary())
 
+    @named("Model.save")
     @in_turn
     def save(self, folder: str | Path) -> None:
         """Write the network, what its input and output mean, its recipe and the optimizer's state; `tlkit.load` reads it. No pickle.
@@ -549,6 +566,10 @@ class Model:
     def _summary(self) -> RenderableType:
         compiled = self._standing.state == "compiled" or self._setup.untrained(where="Model").head.solve != ""
         return plan_table.network(self._setup.plan(self.classes, compiled=compiled), classes=self.classes, compiled=compiled)
+
+    def _refuse_while_training(self, where: str, hint: str) -> None:
+        if self._turn.training:
+            raise TlkitError(f"{where}: fit trains the model now.", hint)
 
     def _check_compiled(self) -> None:
         if self._standing.state == "changed":

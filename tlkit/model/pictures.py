@@ -159,10 +159,13 @@ def _one(given: object, *, where: str, bands: int | None) -> Picture:
     if isinstance(given, np.ndarray | torch.Tensor):
         pixels = array(given, where=where, bands=bands)
         if pixels.ndim != 3:
-            raise _refused(where, f"one in a list has shape {tuple(given.shape)}, and is to be one picture.")
+            apart = "batches are put together first, np.concatenate(batches); images and labels are two arguments, x and y"
+            raise _refused(where, f"one in a list has shape {tuple(given.shape)}, and is to be one picture.", apart)
         return pixels
     pair = isinstance(given, tuple | list) and len(given) == 2
     hint = "of pairs (image, label): x, y = zip(*pairs)" if pair else ""
+    if not pair and (hasattr(given, "__iter__") or hasattr(given, "__getitem__")):
+        hint = "batches are read first, without labels: np.concatenate(list(batches))"
     raise _refused(where, f"one of the images is of type {type(given).__name__}.", hint)
 
 

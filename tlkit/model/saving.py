@@ -22,6 +22,7 @@ from tlkit.engine.estimators import FittedHead
 from tlkit.engine.images import decode
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch
+from tlkit.model import own_network
 from tlkit.model.fits import Fitted
 from tlkit.model.inputs import MEMORY
 from tlkit.model.seen_data import Seen
@@ -96,6 +97,7 @@ def save(
     job = last.job if last is not None else setup.job(resolved, places, where="Model.save")
     arm = jobs.absolute_arm(replace(job, resolved=replace(job.resolved, arm=_arm(setup, job.resolved.arm, standing))))
     plan = setup.plan(len(classes), compiled=standing.state == "compiled")
+    own_network.refuse_other_modules(network, plan.parameters, where="Model.save")
     tensors = weights.export(network, resolved.backbone, linear=resolved.head.fits(resolved.backbone))
     known = {
         "format": FORMAT, "digest": "", "batch_size": 32, "image_size": list(resolved.image_size),

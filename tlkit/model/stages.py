@@ -50,9 +50,15 @@ class Stages(Mapping[str, Stage]):
         self._stages = {name: Stage(name, frozen, freeze) for name in names}
 
     def __getitem__(self, name: str) -> Stage:
+        if not isinstance(name, str):  # a position, as of Keras's layers
+            raise TlkitError(
+                f"Model.stages: is given {name!r}.",
+                "a name, or by position: list(model.stages.values())[-2:]",
+                f"stages: {', '.join(self)}",
+            )
         if name not in self._stages:
             raise TlkitError(
-                f'Model.stages: there is no stage "{name}".', f"stages: {', '.join(self)}", nearest(str(name), self._stages)
+                f'Model.stages: there is no stage "{name}".', f"stages: {', '.join(self)}", nearest(name, self._stages)
             )
         return self._stages[name]
 

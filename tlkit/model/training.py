@@ -15,6 +15,7 @@ from tlkit.engine.fit import Fit
 from tlkit.engine.images.library import Library
 from tlkit.errors import Diverged
 from tlkit.events import Epoch, Observer
+from tlkit.model import own_network
 from tlkit.model.callbacks import Callbacks
 from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
@@ -77,6 +78,8 @@ class Training:
             )  # fmt: skip
         prepared, _ = range_tests.settled(prepared, device=self.device, observer=shown)
         plan, self.split = prepared.plan, prepared.split
+        own_network.refuse_other_modules(self.network, plan.parameters, where="Model.fit")
+        own_network.refuse_unseen_freezing(self.network, plan.parameters)
         shown.note(self._counted(plan.images))
         self.scaling = plan.input if plan.input.channels == "bands" else None
         self.network.positive = plan.positive
@@ -116,6 +119,7 @@ class Training:
                 for name, tensor in self.network.tensors().items():
                     if name in best:
                         tensor.copy_(best[name])
+            self.network.requires_grad_(True)  # so that another value is the program's
         if not self.stopped and len(self.epochs) < plan.epochs and isinstance(fit, Fit):
             self.stopped = "early stopping"
 

@@ -15,11 +15,15 @@ class Turn:
 
     A forked process waits for no thread of its parent: it has none of them.
 
+    Attributes:
+        training: The thread that has it trains the model.
+
     Raises:
         TlkitError: the thread that has it waits, maybe through others, for one that this thread has.
     """
 
     def __init__(self) -> None:
+        self.training = False
         self._start()
 
     def _start(self) -> None:
