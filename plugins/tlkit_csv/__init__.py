@@ -9,7 +9,7 @@ class CsvOptions(Options):
     """Which table, and what its columns are called.
 
     Attributes:
-        path: Folder of the table; paths in it begin there.
+        path: Folder of the table; paths in it begin there, or where there is no such image at the table's own folder.
         file: The table. Its first row names the columns.
         validation_file: Table of the validation images, with the same columns; "" where there is none.
         test_file: Table of the test images, with the same columns; "" where there is none.

@@ -63,8 +63,8 @@ def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
             )
     _refuse_doubles(rows, images)
     assumed = {row.table: row.column for row in rows if options.header and row.column != options.image}
-    said = tuple(f'{table.name}: paths are read from column "{name}"' for table, name in assumed.items())
-    return DataFiles(root=folder, files=(*tables, *images), remarks=said)
+    said = dict.fromkeys(f'{table.name}: paths are read from column "{name}"' for table, name in assumed.items())
+    return DataFiles(root=folder, files=(*tables, *images), remarks=tuple(said))
 
 
 def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
@@ -196,9 +196,12 @@ def _refuse_untrained(rows: Sequence[_Row], split: str, classes: Sequence[str]) 
 
 
 def _path(folder: Path, row: _Row) -> Path:
-    """Return an image's file; a path of Windows is understood."""
+    """Return an image's file, below the folder or else that of the table; a path of Windows is understood."""
     path = folder / row.image
-    return folder / row.image.replace("\\", "/") if "\\" in row.image and not os.path.isfile(path) else path
+    if "\\" in row.image and not os.path.isfile(path):
+        path = folder / row.image.replace("\\", "/")
+    beside = row.table.parent / path.relative_to(folder) if row.table.parent != folder and path.is_relative_to(folder) else path
+    return beside if beside != path and not os.path.isfile(path) and os.path.isfile(beside) else path
 
 
 def _elsewhere(folder: Path, row: _Row, options: CsvOptions) -> str:

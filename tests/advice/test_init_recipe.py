@@ -410,6 +410,14 @@ def test_splits_of_folders_whose_names_do_not_say_it(tmp_path: Path, run: Cli) -
         ({"a-000.tar": b""}, 'holds tar files, as WebDataset\'s shards are.\n  .* "shards", options = '),
         ({"ant/1.mp4": b"", "bee/1.mp4": b""}, 'holds videos in its folders.\n  .* "clips"'),
         ({"im/1.png": b"x", "labels.csv": b"path;label\nim/1.png;ant\n"}, 'a table, labels.csv, .*\n  .* file = "labels.csv"'),
+        ({"im/1.png": b"x", "labels.csv": b"id;label\n1;ant\n"}, 'a table, labels.csv, .*\n  .* file = "labels.csv"'),
+        ({"data/train-00000-of-00001.parquet": b""}, 'holds parquet files, .*\n  .* "parquet", options = '),
+        ({"mine.npz": b""}, r"holds arrays, .*\n  tlkit.Model.fit\(x, y\) takes arrays"),
+        (
+            {"train/1.png": b"x", "test/2.png": b"x", "train/metadata.csv": b"", "test/metadata.csv": b""},
+            'a table, metadata.csv, .*\n  .* file = "train/metadata.csv", test_file = "test/metadata.csv" }',
+        ),
+        ({"train/1.png": b"x", "test/2.png": b"x", "train/metadata.jsonl": b""}, "metadata.jsonl, which is not read"),
         ({"im/1.png": b"x", "prices.csv": b"path;label\nnowhere.png;ant\n"}, "^(?!.*table)"),
     ],
 )

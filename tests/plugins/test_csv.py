@@ -235,6 +235,24 @@ def test_two_tables_are_two_splits(root: Path) -> None:
     assert read(root).test_held_out
 
 
+def test_tables_in_the_folders_of_splits_name_files_beside_them(root: Path) -> None:
+    """As Hugging Face's imagefolder has them: the same names may be in both."""
+    for split, place in (("train", "a.png,cat\nb.png,dog\n"), ("test", "a.png,dog\n")):
+        (root / split).mkdir()
+        (root / split / "metadata.csv").write_text(f"file_name,label\n{place}")
+        for name in "ab":
+            PICTURE.save(root / split / f"{name}.png")
+    for name in "abcd":
+        (root / f"{name}.png").unlink()
+    images = read(root, file="train/metadata.csv", test_file="test/metadata.csv")
+    assert [file for split in images.splits.values() for file in split.files] == [
+        root / "train/a.png", root / "train/b.png", root / "test/a.png",
+    ]  # fmt: skip
+    PICTURE.save(root / "a.png")
+    with pytest.raises(DataError, match="a row lists an image again"):  # the folder's own counts, as ever
+        read(root, file="train/metadata.csv", test_file="test/metadata.csv")
+
+
 def test_a_fraction_of_0_holds_out_no_row(root: Path) -> None:
     assert set(read(root, f"path,label\n{FOUR}").splits) == {"train", "test"}
     images = read(root, test_fraction=0)

@@ -44,6 +44,7 @@ def test_a_note_names_the_data_set_whose_error_is_told(photos: Path) -> None:
     (photos / "clips").mkdir()
     said, notes = found(photos / "clips", table)
     assert ("labels.csv" in said, ["read as csv" in each for each in notes]) == (True, [True])
+    assert "where another data set reads it: " in said
 
 
 def test_a_table_outside_of_a_folder_is_not_of_its_images(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -74,7 +74,11 @@ def test_a_plan_tells_of_masks_that_apply_would_stop_at(recipe: Path, run: Cli) 
         with Image.open(path.parent.parent / "images" / path.name) as picture:
             Image.new("L", picture.size).save(path)
     for _ in range(2):  # looked at, and remembered
-        assert told() == 'all 16 masks looked at are "ground" everywhere; apply stops where every training mask is'
+        assert told() == (one := 'all 16 masks looked at are "ground" everywhere; apply stops where every training mask is')
+    with Image.open(first) as mask:
+        Image.fromarray(np.eye(*np.asarray(mask).shape, dtype=np.uint8) * 255).save(first)
+    thing = "255 counts for nothing, unless it is a class: data.options.classes = { ground = 0, square = 255 }"
+    assert told() == f"{one}; {thing}"
 
 
 def test_a_plan_tells_of_crops_that_are_larger_than_pictures(recipe: Path, run: Cli) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+
+from PIL import Image
 
 from tlkit.advice import other_files
 from tlkit.errors import DataError
@@ -45,6 +48,8 @@ def _problems(folder: Path, above: Iterable[Path], *, broken: bool) -> Iterator[
     """Yield what is said of a folder and of those above it, and of other files in one that is broken as a folder of classes."""
     yield from (_problem(place) for place in (folder, *above))
     with_pictures = sum(bool(_names(folder / name, image_kinds.SUFFIXES)) for name in _folders(folder))
+    if broken:
+        yield other_files.metadata(folder)
     if broken and with_pictures < 2:  # else it is meant as one of classes
         yield other_files.problem(folder)
 
@@ -66,11 +71,11 @@ def _problem(folder: Path) -> DataError | None:
         kinds = _kinds(place)
         if kinds >= {_IMAGES, "masks"}:
             what = "holds pictures in images and masks of them in masks, which are no classes"
-            return _error(folder, what, "segmentation_folder", 'classes = ["ground", "thing"]', head="unet")
+            return _error(folder, what, "segmentation_folder", f"classes = {_values(place)}", head="unet")
         if kinds >= {_IMAGES, "labels"} and (any(place.glob("labels/*.txt")) or any(place.glob("labels/*/*.txt"))):
-            return _error(
-                folder, "holds pictures in images and YOLO's boxes of them in labels, which are no classes", "yolo", _CLASSES
-            )
+            named = any((folder / name).is_file() for name in ("classes.txt", "obj.names"))
+            what = "holds pictures in images and YOLO's boxes of them in labels, which are no classes"
+            return _error(folder, what, "yolo", "" if named else _CLASSES)
         if kinds >= {"annotations", "jpegimages"}:
             return _error(place, "holds pictures in JPEGImages and Pascal VOC's boxes of them in Annotations", "voc", _CLASSES)
         if _is_yolo(place):
@@ -87,12 +92,22 @@ def _problem(folder: Path) -> DataError | None:
 
 
 def _error(folder: Path, what: str, name: str, options: str, *, head: str = "fcos") -> DataError:
+    options = f'path = "{folder}"{options and ", "}{options}'
     begin = [] if head != "fcos" else ["a recipe to begin with: tlkit init --from emoji_boxes"]
     return DataError(
         f"{folder}: {what}.",
-        f'a recipe reads it with data = {{ name = "{name}", options = {{ path = "{folder}", {options} }} }} and head.kind = "{head}": docs/data.md',
+        f'a recipe reads it with data = {{ name = "{name}", options = {{ {options} }} }} and head.kind = "{head}": docs/data.md',
         *begin,
     )
+
+
+def _values(place: Path) -> str:
+    """Return the classes of masks as a recipe says them: a list, or with 255 as the value of the second, where a mask shows 0 and 255."""
+    with suppress(OSError, ValueError), Image.open(min(place.glob("masks/**/*.png"))) as mask:
+        counts = mask.convert("L").histogram() if mask.mode in ("1", "L") else []
+        if [value for value, count in enumerate(counts) if count] == [0, 255]:
+            return "{ ground = 0, thing = 255 }"
+    return '["ground", "thing"]'
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -58,7 +58,9 @@ def files(found: Findings) -> list[str]:
         lines.append(f"sizes: all {least}" if least == most else f"sizes: {least} to {most}, median {median}")
     lines += [f"left out: {line}" for line in found.left_out]
     if found.corrupt:
-        lines.append(f"{units.images(len(found.corrupt))} cannot be decoded: {first_few(found.corrupt)}")
+        lines.append(
+            f"{units.images(len(found.corrupt))} cannot be decoded: {first_few(each.removesuffix('.') for each in found.corrupt)}"
+        )
     return lines
 
 

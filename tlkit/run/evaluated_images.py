@@ -83,6 +83,9 @@ def _found(
             return source, found
     tell(readers[0])
     assert first is not None
+    if isinstance(first, DataError) and not datasets.is_named(on):
+        more = f"where another data set reads it: {option('on', 'NAME')} {setting(f'data.options.path={on}')}"
+        raise type(first)(first.problem, *first.hints, more) from first
     raise first
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from tlkit.errors import ImageError, first_few
-from tlkit.plugin import IGNORED, ImageFile, MaskFile, remembered
+from tlkit.plugin import IGNORED, ImageFile, MaskCoding, MaskFile, remembered
 from tlkit.sources import image_files, mask_counts, mask_files, scaling
 from tlkit.sources.image_files import OnCorrupt
 from tlkit.units import Size
@@ -46,12 +46,12 @@ def unusable(
         depends_on |= {"what": "classes of masks that can be used", "sizes": [size for _, size in chosen]}
         known = remembered.recall(depends_on)
         if isinstance(known, list):
-            return _one_class(known, classes, of=len(chosen))
+            return _one_class(known, classes, of=chosen, ignore=ignore)
     problems, shown = [], set[int]()
     for mask, size in chosen:
         try:
             read = mask_files.read(mask, classes=len(classes), size=size, ignore=ignore)
-            shown |= {int(number) for number in np.unique(read)} - {IGNORED}
+            shown |= {int(number) for number in np.unique(read)}
         except ImageError as error:
             problems.append(error.problem.removesuffix("."))
     if problems:
@@ -59,15 +59,22 @@ def unusable(
         return f"{len(problems):,} of {counted} cannot be used: {first_few(problems)}; {image_files.consequence(on_corrupt)}"
     if depends_on is not None:
         remembered.remember(depends_on, sorted(shown))
-    return _one_class(sorted(shown), classes, of=len(chosen))
+    return _one_class(sorted(shown), classes, of=chosen, ignore=ignore)
 
 
-def _one_class(shown: Sequence[int], classes: Sequence[str], *, of: int) -> str:
+def _one_class(shown: Sequence[int], classes: Sequence[str], *, of: Sequence[tuple[MaskFile, object]], ignore: int) -> str:
     """Say that masks show one class alone, or none; "" where they show more, or there are none."""
+    ignored, shown = IGNORED in shown, [number for number in shown if number != IGNORED]
     if len(shown) > 1 or not of:
         return ""
     said = f'"{classes[shown[0]]}"' if shown else "ignored"
-    return f"all {of:,} masks looked at are {said} everywhere; apply stops where every training mask is"
+    fix = f"data.options.classes = {{ {classes[0]} = 0, {classes[1]} = {ignore} }}"
+    means = (
+        f"; {ignore} counts for nothing, unless it is a class: {fix}"
+        if ignored and of[0][0].coding == MaskCoding() and len(classes) > 1
+        else ""
+    )
+    return f"all {len(of):,} masks looked at are {said} everywhere; apply stops where every training mask is{means}"
 
 
 def _chosen(pictures: Sequence[ImageFile], masks: Sequence[MaskFile], *, sized: bool) -> list[tuple[MaskFile, Size | None]]:
