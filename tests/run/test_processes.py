@@ -348,7 +348,7 @@ def test_two_gpus_give_the_result_of_one(more: list[str], tmp_path: Path) -> Non
         done = subprocess.run(
             [*start, "tlkit", *APPLY, *SGD, "--device", "cuda", *more, "--runs", runs],
             cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
-            env={**os.environ, "PYTHONPATH": str(TESTS / "toy")},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS / "toy"), *filter(None, [os.environ.get("PYTHONPATH")])])},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "trains step by step" not in done.stderr
