@@ -474,7 +474,6 @@ class Model:
         return Predictions(rows, self.class_names, several=self._setup.several())
 
     @named("Model.embed")
-    @named("Model.embed")
     @in_turn
     def embed(self, x: object, *, at: str | None = None, pooled: bool = True) -> NDArray[np.float32]:
         """Return the output of a stage, the last where none is named: pooled (N, C), else the map (N, C, h, w).
