@@ -136,8 +136,7 @@ def captured(mine: Training, ranks: Ranks, *, failing: bool) -> dict[str, object
     fit = Fit(given)
     backend = Recorder({0: RuntimeError("no room")} if failing and ranks.rank == 1 else {})
     fit._steps._take = Captured(fit._step, backend, note=lambda _: None)
-    for _ in fit.epochs():
-        pass
+    list(fit.epochs())
     return {"calls": backend.calls, "losses": observer.seen, "warnings": fit.warnings}
 
 
@@ -156,8 +155,7 @@ def stopped(mine: Training, ranks: Ranks) -> list[object]:
         device=torch.device("cpu"), observer=Observer(), watch=lambda: None, ranks=ranks,
     )  # fmt: skip
     try:
-        for _ in fit.epochs():
-            pass
+        list(fit.epochs())
     except OutOfTime as error:
         return [fit.progress.epochs, fit.progress.steps, error.problem]
     return [fit.progress.epochs, fit.progress.steps, ""]
@@ -178,7 +176,6 @@ def started(recipe: Path, ranks: Ranks) -> list[float]:
         save_file({name: each.clone() for name, each in tensors.items() if not name.startswith("head")}, file)
     ranks.wait()
     prepared = training(recipe, f'backbone.weights="{file}"', "head.start=solved", keep=False).prepared
-    assert prepared.head_start is not None
     network = prepared.start.take()
     prepared.head_start.solve_(network, device=torch.device("cpu"), observer=Observer(), watch=lambda: None, ranks=ranks)
     return network.head.get_parameter("weight").flatten().tolist()

@@ -450,7 +450,6 @@ def test_published_accuracies_are_torchvisions_own() -> None:
     for name, weights in (("resnet50", "IMAGENET1K_V2"), ("vgg16", "IMAGENET1K_V1"), ("squeezenet1_1", "IMAGENET1K_V1")):
         meta = get_model_weights(name)[weights].meta
         mine = imagenet_weights.published(name, weights.lower().replace("_v", "-v"))
-        assert mine is not None
         assert mine.top1 == pytest.approx(meta["_metrics"]["ImageNet-1K"]["acc@1"], abs=0.051)
         assert mine.parameters == pytest.approx(meta["num_params"] / 1e6, abs=0.051)
 
@@ -936,7 +935,6 @@ def test_more_labels_help_where_classes_overlap() -> None:
     labels = np.tile(np.arange(4), 100)
     rows = (draws.normal(size=(4, 30))[labels] * 0.7 + draws.normal(size=(400, 30))).astype(np.float32)
     found = more_labels.curve(rows, labels, np.arange(400))
-    assert found is not None
     assert found.images == (50, 100, 200, 400)
     assert found.accuracy[0] < found.accuracy[-1]
     assert found.interval[0] <= found.gain <= found.interval[1]

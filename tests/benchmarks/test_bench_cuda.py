@@ -48,7 +48,6 @@ def test_idle_is_told_apart_within_replays_and_between_them_and_around() -> None
         (30, 33, 8), (36, 40, 8), (32, 35, 93),  # of 3 within 1 is left
         (45, 50, 94),  # 5 after the last
     ])  # fmt: skip
-    assert found is not None
     assert (found.whole, found.within, found.between, found.around) == tuple(
         pytest.approx(each / 50) for each in (20, 2, 7, 11)
     )

@@ -450,7 +450,6 @@ sys.argv = ["tlkit", "--version"]
 app.main()
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
         children = process.stdout.readline().split()
         try:
             assert (process.wait(10), len(children)) == (0, 2)

@@ -159,7 +159,6 @@ def test_kernels_stay_only_where_the_whole_step_is_faster(
     monkeypatch.setattr(kernel_choice, "choose", lambda gradients, **_: Choice((CHOSEN,), 0.01))
     steps(dict.fromkeys(COMPUTE_FORMATS, 1.0), 0.5 if faster else 1.0)
     found = timing.measure(plan, network, torch.randn(4, 3, 16, 16), device=CPU, watch=lambda: None).of_step(HALF_LAST)
-    assert found is not None
     assert found.kernels == ((CHOSEN,) if faster else ())
     assert found.seconds * 16 == (0.5 if faster else 1.0)
     assert found.native_seconds == (1 / 16 if faster else None)
@@ -243,7 +242,6 @@ def test_a_run_of_a_version_without_kernels_goes_on_without(tmp_path: Path) -> N
     pixels = "\n[input]\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]\n"
     (tmp_path / "resolved.toml").write_text(old + pixels)
     found = run_folder.earlier_choices(tmp_path)
-    assert found is not None
     assert (found.kernels, found.evaluation) == ((), None)
     (tmp_path / "resolved.toml").write_text(
         old.replace("prefixes", 'kernels = [{gradient = "weight", kernel = "float32"}]\nprefixes') + pixels

@@ -40,7 +40,6 @@ def measured_of(**arms: Runs) -> Measured:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_runs_are_of_the_recipe_as_it_is_now(path: Path) -> None:
     found = measured.read(path.stem)
-    assert found is not None
     _, arms = resolve.load(ROOT / "recipes" / f"{path.stem}.toml", tuple(found.settings), Places(recipe=ROOT / "recipes"))
     changed = [arm for arm, runs in found.arms.items() if digest_of(arms[arm].arm, runs.inputs) != runs.digest]
     assert changed == [], "measure again, and run: python -m docs.measured"

@@ -221,7 +221,6 @@ def test_make_demo(monkeypatch: pytest.MonkeyPatch, run: Callable[[str], str]) -
     done = subprocess.run(["make", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     summary = results.read(ROOT / "runs" / "quickstart")
-    assert summary is not None
     accuracy = {arm: record["test"]["accuracy"]["mean"] for arm, record in summary["arms"].items()}
     assert accuracy["finetune"] > max(accuracy["head_only"], accuracy["scratch"])
     monkeypatch.chdir(ROOT)

@@ -55,7 +55,6 @@ def test_a_copy_that_is_not_done_is_asked_for_again_and_not_waited_for(toy_recip
     assert later.look(2) is None
     mark.done = True
     seen = later.look(3)
-    assert seen is not None
     assert seen.steps == 1
     assert not mark.waited
 
@@ -68,7 +67,6 @@ def test_a_loss_that_is_no_number_is_seen_one_look_later(toy_recipe: Path) -> No
     train(step, steps=1)
     assert later.look(1) is None
     seen = later.look(2)
-    assert seen is not None
     assert seen.bad
     later.forget()
     assert mark.waited == 1

@@ -44,7 +44,6 @@ def test_an_epoch_uses_every_training_image_once(toy_recipe: Path) -> None:
     train, split = mine.prepared.train, mine.prepared.images.splits["train"]
     assert split.pixels is not None
     held = mine.prepared.evaluated.validation
-    assert held is not None
     assert sorted([*train.indices, *held.indices]) == list(range(80))
     for epoch in (0, 1, 7):
         assert sorted(train.order(epoch)) == list(train.indices)
@@ -217,7 +216,6 @@ def test_mixup_reaches_inputs_and_targets_alike() -> None:
     plain = TrainingPart(pictures, np.arange(20), IMAGENET, size=(8, 8), seed=3, classes=4)
     chosen = np.array([7, 2, 11])
     drawn = mixing(tables, size=(8, 8), seed=3, epoch=5, images=chosen, among=np.arange(20))
-    assert drawn is not None
     x, targets = part.inputs(chosen, 5, CPU), part.targets(chosen, 5, CPU)
     for row, (image, partner, share) in enumerate(zip(chosen, drawn.partners, drawn.shares, strict=True)):
         pair = plain.inputs(np.array([image, partner]), 5, CPU)

@@ -84,7 +84,6 @@ def evaluated(mine: Training) -> Part:
 
 
 def read(found: StoredRows | None, part: Part, epoch: int = 0) -> Tensor:
-    assert found is not None
     return torch.cat(list(found.batches(part.indices, epoch, CPU, CHUNK)))
 
 

@@ -127,7 +127,6 @@ def test_masks_are_made_ahead_of_a_gpu_and_are_those_of_the_cpu(recipe: Path, mo
     mine = training(recipe, "data.crop_size=16", 'data.augment=["random_crop", "hflip"]', keep=False)
     monkeypatch.setattr(transfer, "copier", lambda _: Copier(CPU))
     train, held_out = mine.prepared.train, mine.prepared.evaluated.validation
-    assert held_out is not None
     for part, size in ((train, (16, 16)), (held_out, held_out.pictures.geometry.size)):
         order = part.indices[::-1]
         found, expected = (list(device_batches.targets(part, order, 1, device, 3)) for device in (CUDA, CPU))
@@ -259,7 +258,6 @@ def test_levels_are_counted_once_for_a_batch_of_boxes(monkeypatch: pytest.Monkey
         return bincount(*args, **more)
 
     monkeypatch.setattr(torch, "bincount", counting)
-    assert detection.POINT_DETECTION.reduction is not None
     logits, targets = answered(5), boxes(5)
     rows = detection.POINT_DETECTION.reduction.rows(logits, targets)
     assert counted == [20]
@@ -325,8 +323,6 @@ def test_images_that_are_adapted_to_stay_on_a_device_as_those_of_the_source_do(t
     mine = adapted(tmp_path, METHODS["dann"], 'data.augment=["random_resized_crop"]')
     assert isinstance(mine.fit, Fit)
     target = mine.prepared.evaluated.target
-    assert target is not None
-    assert target.training is not None
     assert target.training.pictures is not target.part.pictures
     mine.fit._feed_of(1)._settle()
     for part in (mine.prepared.train, target.training, target.part):

@@ -37,11 +37,9 @@ def test_train_accuracy_is_that_of_the_images_without_augmentation_and_dropout(
 ) -> None:
     mine = training(toy_recipe, *MANY, *settings)
     (epoch,) = mine.fit.epochs()
-    assert mine.prepared.sample is not None
     positions = mine.prepared.sample.indices
     assert set(positions.tolist()) <= set(mine.prepared.train.indices.tolist())
     loss, accuracy = _plain(mine.network, positions)
-    assert epoch.train_evaluated is not None
     assert epoch.train_evaluated["images"] == len(positions) <= 40
     assert epoch.train_evaluated["loss"] == pytest.approx(loss, rel=1e-4)
     assert epoch.train_evaluated["accuracy"] == pytest.approx(accuracy)

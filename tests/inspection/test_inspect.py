@@ -174,7 +174,6 @@ def test_inspect_prints_what_it_found_and_keeps_it(recipe: Path, run: Cli) -> No
         ("near", "train/dark/4.png", "test/dark/1.png"),
     ]
     kept = findings.load(recipe.parent / "runs/toy")
-    assert kept is not None
     assert json.loads(json.dumps(kept[0].record())) == found
     assert len(kept[1]) > max(each["first"]["picture"] for each in found["pairs"])
 
@@ -196,7 +195,6 @@ def test_near_duplicate_in_train_and_test_is_a_warning_with_every_result(
     monkeypatch.setattr("tlkit.run.data_inspection._SHARE", 0.0)
     assert run("apply", recipe)[0] == 0
     before = findings.load(recipe.parent / "runs/toy")
-    assert before is not None
     assert before[0].totals == {"exact": 1}
     assert run("inspect", recipe)[0] == 0
     line = "duplicates: 1 of 20 test images is a near duplicate of train images"
@@ -205,7 +203,6 @@ def test_near_duplicate_in_train_and_test_is_a_warning_with_every_result(
     assert "finished before" in out
     assert line in out
     known = results.read(recipe.parent / "runs/toy")
-    assert known is not None
     assert [each[: len(line)] for each in known["warnings"]] == [line]
     made = page.render(runs.by_arm(runs.read(runs.find([recipe.parent / "runs/toy"]))))
     assert f"<li>{line}" in made
@@ -219,7 +216,6 @@ def test_apply_compares_embeddings_that_it_stored(recipe: Path, monkeypatch: pyt
     monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     folder = api.apply(recipe, runs=recipe.parent / "runs").folder
     kept = findings.load(folder)
-    assert kept is not None
     by_hand = api.inspect(recipe, runs=recipe.parent / "other")
     assert kept[0].totals == by_hand.totals
     assert [pair.second.name for pair in kept[0].pairs] == [pair.second.name for pair in by_hand.pairs]
@@ -271,7 +267,6 @@ def test_a_failed_inspection_is_kept_and_not_tried_again_until_it_is_asked_for(
     assert code == 0
     assert f"the inspection of its images failed: {why}; tlkit inspect RECIPE tries again" in " ".join(error.split())
     kept = findings.load(recipe.parent / "runs/toy")
-    assert kept is not None
     assert list(kept[0].notes) == [f"{said}{why}; tlkit inspect RECIPE tries again"]
     assert (kept[0].totals is not None) == ("_compare" in broken)
     assert why in (recipe.parent / "runs/toy/report.html").read_text()
@@ -280,7 +275,6 @@ def test_a_failed_inspection_is_kept_and_not_tried_again_until_it_is_asked_for(
         assert run("apply", recipe)[0] == 0
     assert run("inspect", recipe)[0] == 0
     kept = findings.load(recipe.parent / "runs/toy")
-    assert kept is not None
     assert kept[0].embedded
 
 

@@ -103,8 +103,6 @@ def test_metric_is_by_default_what_the_arm_is_selected_by(tmp_path: Path) -> Non
     plan, by_loss = (
         load(tmp_path, f"[search.space]\n{HEAD}", recipe) for recipe in (TOY_RECIPE, f'select_by = "loss"\n{TOY_RECIPE}')
     )
-    assert plan is not None
-    assert by_loss is not None
     assert (plan.metric, by_loss.metric) == ("accuracy", "loss")
     assert plan.written == {"lr_groups.head": 1e-2}
     assert (plan.arm, plan.best_name, plan.epochs) == ("main", "main-best", 2)
@@ -113,8 +111,6 @@ def test_metric_is_by_default_what_the_arm_is_selected_by(tmp_path: Path) -> Non
 def test_grid_has_as_many_trials_as_combinations_and_the_recipe_as_written(tmp_path: Path) -> None:
     grid = '[search]\nsampler = "grid"\n[search.space]\n"schedule.epochs" = { int = [1, 3] }\n'
     inside, outside = load(tmp_path, grid), load(tmp_path, grid.replace("[1, 3]", "[3, 5]"))
-    assert inside is not None
-    assert outside is not None
     assert (inside.most, outside.most) == (3, 4)  # its two epochs are one of 1, 2, 3, and none of 3, 4, 5
     assert (inside.epochs, outside.epochs) == (3, 5)
 

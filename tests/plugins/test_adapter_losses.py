@@ -117,7 +117,6 @@ def test_reversal_follows_its_factor_without_a_new_graph_of_python() -> None:
         factor.fill_(value)
         features.grad = None
         reversal.reverse(features, factor).sum().backward()
-        assert features.grad is not None
         assert features.grad.tolist() == [-value, -value]
 
 
@@ -190,7 +189,6 @@ def test_mmd_of_features_that_are_all_the_same_is_0() -> None:
 def test_following_mmds_gradient_brings_domains_together() -> None:
     x, y = torch.tensor(DRAW.normal(size=(40, 2))), torch.tensor(DRAW.normal(size=(40, 2)) + 2, requires_grad=True)
     mmd.loss(x, y).backward()
-    assert y.grad is not None
     assert (y.grad.mean(0) > 0).all()  # a step against it moves the target back by its shift
 
 
@@ -256,7 +254,6 @@ def test_mdd_is_finite_where_the_adversary_is_sure() -> None:
     found = mdd.loss(sure, adversary, sure, adversary)
     assert found.item() == pytest.approx(200.0)
     found.backward()
-    assert adversary.grad is not None
     assert adversary.grad.isfinite().all()
 
 

@@ -57,7 +57,6 @@ def plain(path: Path, header: int) -> np.ndarray:
 def test_idx_files_become_grey_in_three_channels_without_a_copy(small: Path) -> None:
     images = read(fashion_mnist, small)
     train = images.splits["train"]
-    assert train.pixels is not None
     assert train.pixels.shape == (5, 28, 28, 3)
     assert train.pixels.dtype == np.uint8
     assert train.pixels.strides[-1] == 0
@@ -119,7 +118,6 @@ def test_official_files_equal_what_gzip_and_numpy_read(official: Path) -> None:
     images = read(fashion_mnist, official)
     for name, (pixels, labels) in {"train": (TRAIN_IMAGES, TRAIN_LABELS), "test": (TEST_IMAGES, TEST_LABELS)}.items():
         split = images.splits[name]
-        assert split.pixels is not None
         assert len(split.targets) == fashion_mnist.nominal_images()[name]
         np.testing.assert_array_equal(split.pixels[..., 1], plain(official / pixels, 16).reshape(-1, 28, 28))
         np.testing.assert_array_equal(split.targets, plain(official / labels, 8))
@@ -129,7 +127,6 @@ def test_mini_is_balanced_and_needs_nothing_but_the_package() -> None:
     images = read(fashion_mnist_mini, PACKAGE)
     for name, each in {"train": 200, "test": 100}.items():
         split = images.splits[name]
-        assert split.pixels is not None
         assert split.pixels.shape == (fashion_mnist_mini.nominal_images()[name], 28, 28, 3)
         assert split.targets.dtype == np.int64
         assert np.bincount(split.targets).tolist() == [each] * 10

@@ -15,7 +15,6 @@ from tlkit.plugin import FeatureMap, Head, registry
 def built(kind: str, features: int = 6, classes: int = 4, **options: object) -> nn.Module:
 
     head = registry.get(Head, kind)
-    assert head.options is not None
     made = plugin.call(head.build, features, classes, head.options.model_validate(options))
     assert isinstance(made, nn.Module)
     return made

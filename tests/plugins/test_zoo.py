@@ -167,7 +167,6 @@ def test_a_head_has_the_librarys_dropout_where_it_stands_in_the_classifiers_plac
         data=DataTable(name="synthetic"),
     )
     found = network_plugins.network_of(arm).head_options
-    assert found is not None
     assert found.model_dump()["dropout"] == expected
 
 

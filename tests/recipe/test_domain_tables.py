@@ -19,7 +19,6 @@ def arm(pseudo_labels: object) -> Arm:
 )
 def test_true_is_the_first_kind_of_pseudo_labels(given: object, read: object) -> None:
     adapt = arm(given).adapt
-    assert adapt is not None
     assert adapt.pseudo_labels is read or adapt.pseudo_labels == read != 1
 
 

@@ -15,7 +15,6 @@ MEANING = '"seeds": all seeds of each arm; or a list of arms: their runs of each
 
 def members(given: object, **tables: Any) -> str | list[str]:
     ensemble = parsing.build({**BASE, **ARMS, "ensemble": {"members": given}, **tables}, where="r").ensemble
-    assert ensemble is not None
     return ensemble.members
 
 

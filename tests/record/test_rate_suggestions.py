@@ -63,7 +63,6 @@ def test_smoothed_loss_does_not_lag() -> None:
 
 def test_groups_keep_their_ratio_and_rates_have_two_digits() -> None:
     test = RangeTest.of(RATES, falling(-4, -2), arm="main", seed=0, ratios={"backbone": 0.1, "head": 1.0})
-    assert test.suggested is not None
     assert test.suggested["head"] == pytest.approx(1e-3, rel=0.15)
     assert test.suggested["backbone"] == pytest.approx(test.suggested["head"] / 10, rel=0.05)
     assert all(float(f"{rate:.2g}") == rate for rate in test.suggested.values())

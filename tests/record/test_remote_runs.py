@@ -276,7 +276,6 @@ def test_files_are_sent_in_the_order_in_which_they_were_written(
 def test_a_folder_is_no_address_and_an_unknown_one_is_named() -> None:
     assert remote_runs.of("runs") is None
     kept = remote_runs.of("nowhere://bucket/runs/")
-    assert kept is not None
     assert kept.address == "nowhere://bucket/runs"
     with pytest.raises(DataError, match=r"nowhere:// is no kind of address that fsspec knows"):
         kept.fetch("toy")
@@ -311,7 +310,6 @@ def test_command_reads_the_copy_of_runs_behind_an_address_and_names_it(run: Cli,
     for address, below in ((there, ""), (f"{there}/main-s0-1", "/main-s0-1")):
         code, _, err = run("export", address, "--to", "onnx")
         copy = remote_runs.of(here.address)
-        assert copy is not None
         assert (code, err.splitlines()[0]) == (1, f"{address}: read from its copy, {copy.folder}/toy{below}")
         assert (copy.folder / "toy" / "main-s0-1" / "result").read_text() == "running", "fetched"
     code, _, err = run("report", f"{there}s")
@@ -330,7 +328,6 @@ def test_runs_behind_an_address_are_listed_from_their_copy(run: Cli, tmp_path: P
     write(here, **{"recipe.toml": "", "result.json": "{}"})
     here.send_all("toy")
     copy = remote_runs.of(there)
-    assert copy is not None
     for address, folder in ((there, copy.folder), (f"{there}/toy", copy.folder / "toy")):
         code, out, err = run("runs", address, "--json")
         listed = [each["folder"] for each in json.loads(out)["runs"]]

@@ -43,7 +43,6 @@ def test_mcnemar_worked_by_hand() -> None:
 def test_paired_t_is_that_of_scipy() -> None:
     first, second = np.array([0.81, 0.83, 0.80, 0.82]), np.array([0.84, 0.83, 0.85, 0.86])
     found, known = statistics.paired_t((second - first).tolist()), stats.ttest_rel(second, first)
-    assert found is not None
     assert found.p == pytest.approx(known.pvalue)
     low, high = known.confidence_interval(0.95)
     assert (found.interval.low, found.interval.high) == (pytest.approx(low), pytest.approx(high))
@@ -80,7 +79,6 @@ def test_ratio_of_paired_means_ends_where_the_paired_t_test_finds_a_difference()
     wholes = draws.normal(0.3, 0.02, size=6)
     parts = 0.6 * wholes + draws.normal(0, 0.02, size=6)
     found = statistics.paired_ratio(parts.tolist(), wholes.tolist())
-    assert found is not None
     for ratio, expected in ((found.low, 0.05), (found.high, 0.05)):
         assert stats.ttest_rel(parts, ratio * wholes).pvalue == pytest.approx(expected, abs=1e-9)
     assert stats.ttest_rel(parts, (found.low + found.high) / 2 * wholes).pvalue > 0.05
@@ -88,7 +86,6 @@ def test_ratio_of_paired_means_ends_where_the_paired_t_test_finds_a_difference()
     assert statistics.paired_ratio([0.1, 0.2], [0.3, 0.3]) is None
     assert statistics.paired_ratio([0.1, 0.2, 0.1], [0.3, -0.3, 0.1]) is None, "the whole may be 0"
     exact = statistics.paired_ratio([0.1] * 3, [0.4] * 3)
-    assert exact is not None
     assert (exact.low, exact.high) == pytest.approx((0.25, 0.25))
 
 

@@ -163,7 +163,6 @@ def test_masks_of_two_classes_have_curves_and_a_table_of_dice(arms: list[ShownAr
     assert {value for trace in dice.data for value in trace["y"]} == {0.5}
     assert arm_charts.deciding(masks) is None, "Dice is there already"
     tradeoff = arm_charts.tradeoff(masks)
-    assert tradeoff is not None
     assert (tradeoff.title, tradeoff.data[0]["y"]) == ("Dice and what it costs", [0.5])
     by_iou = [
         dataclasses.replace(
@@ -174,7 +173,6 @@ def test_masks_of_two_classes_have_curves_and_a_table_of_dice(arms: list[ShownAr
         for run in masks[0].runs
     ]
     iou = arm_charts.deciding([ShownArm("iou", by_iou)])
-    assert iou is not None
     assert iou.title == "IoU"
     for chart in (roc, precision, dice):
         assert graphs.Figure(data=chart.data, layout=chart.record()["layout"]).data
@@ -193,7 +191,6 @@ def test_arm_without_the_metric_has_no_point_and_no_chart_has_nan(arms: list[Sho
     third = dataclasses.replace(first, name="third")
     boxes = [of_boxes(first, {"map": 0.25}), of_boxes(second, {}), of_boxes(third, {"map": 0.5})]
     chart = arm_charts.tradeoff(boxes)
-    assert chart is not None
     assert [(trace["name"], trace["y"]) for trace in chart.data] == [(first.name, [0.25]), ("third", [0.5])]
     assert {len(values) for values in chart.axes.values()} == {2}
     assert "nan" not in chart.alt
@@ -298,7 +295,6 @@ def test_interval_of_one_run_is_wilson_s_of_its_images(arms: list[ShownArm]) -> 
     right = int((found.logits.argmax(1) == found.label).sum())
     mean, interval, kind = comparison.interval_of(one)
     assert mean == pytest.approx(right / len(found.label))
-    assert interval is not None
     assert (interval.low, interval.high) == pytest.approx(proportion_confint(right, len(found.label), method="wilson"))
     assert kind == f"Wilson, {len(found.label)} images, one run"
 
@@ -366,7 +362,6 @@ def test_time_of_steps_is_divided_between_trained_stages_and_head_by_their_opera
 def test_runs_on_other_images_are_not_compared(arms: list[ShownArm]) -> None:
     other = dataclasses.replace(arms[1].first)
     found = other.compared
-    assert found is not None
     other.__dict__["compared"] = dataclasses.replace(found, label=(found.label + 1) % 4)
     assert comparison.differences([ShownArm("a", [arms[0].first]), ShownArm("b", [other])]) == []
 
@@ -396,7 +391,6 @@ def test_two_versions_of_an_arm_are_compared_and_not_averaged(arms: list[ShownAr
 def test_cost_is_drawn_over_what_differs_between_arms(arms: list[ShownArm]) -> None:
     twice = [ShownArm("a", arms[0].runs[:1]), ShownArm("b", arms[0].runs[1:2])]
     chart = arm_charts.tradeoff(twice)
-    assert chart is not None
     assert not {"parameters", "trained parameters"} & chart.axes.keys()
     assert chart.layout["xaxis"]["title"]["text"] == next(iter(chart.axes))
 
@@ -676,7 +670,5 @@ def test_range_tests_are_shown_with_what_they_would_set(applied: Path, arms: lis
         drawn = range_tests.chart(arms)
     finally:
         (applied / records.FILE).unlink()
-    assert drawn is not None
-    assert range_test.suggested is not None
     assert f"lr_groups.head = {range_test.suggested['head']:g}" in drawn.alt
     assert [len(trace["x"]) for trace in drawn.data] == [100, 1]

@@ -43,7 +43,6 @@ def test_narrow_terminal_loses_no_value() -> None:
 def test_line_of_a_trial_crosses_each_axis_at_its_value() -> None:
     """Worked out by hand: 1e-3 is the middle of 1e-4 to 1e-2, the last of three values is at 1, and 0.70 is the lowest of 0.70 to 0.95."""
     chart = page.parallel(toy_search.record(), 0)
-    assert chart is not None
     lines = {each["name"]: each for each in chart.data}
     assert set(lines) == {"trial 0", "trial 1", "trial 2", "trial 3"}  # neither the failed one nor the one that was there
     written, best, pruned = lines["trial 0"], lines["trial 2"], lines["trial 3"]
@@ -65,5 +64,4 @@ def test_one_trial_has_no_picture_and_no_importance() -> None:
     assert page.importance(alone, 0) is None
     flat = toy_search.record(trials=tuple(each.model_copy(update={"value": 0.5}) for each in toy_search.record().trials[:3]))
     drawn = page.parallel(flat, 0)
-    assert drawn is not None
     assert {each["y"][-1] for each in drawn.data} == {0.5}

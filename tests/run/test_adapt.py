@@ -73,7 +73,6 @@ def head(x: np.ndarray, y: np.ndarray) -> Any:
 def test_stats_is_the_methods_arithmetic_on_both_domains(recipe: Path) -> None:
     mine = training(recipe)
     target = mine.prepared.evaluated.target
-    assert target is not None
     assert (len(target.part.indices), len(target.labelled)) == (18, 0)
     (xs, ys), (xt, _) = read(mine, mine.prepared.train), read(mine, target.part)
     test_x, test_y = read(mine, mine.prepared.evaluated.also["dark"])
@@ -90,7 +89,6 @@ def test_stats_is_the_methods_arithmetic_on_both_domains(recipe: Path) -> None:
 def test_labelled_images_beside_the_source_count_as_often_as_asked(recipe: Path) -> None:
     mine = training(recipe, 'adapt.method="none"', "adapt.labels_per_class=2", "adapt.label_weight=5")
     target = mine.prepared.evaluated.target
-    assert target is not None
     (xs, ys), (xt, yt) = read(mine, mine.prepared.train), read(mine, target.part)
     assert np.bincount(yt).tolist() == [2, 2, 2]  # nothing else of the target is used
     x, y = np.concatenate([xs, xt]), np.concatenate([ys, yt])
@@ -521,7 +519,6 @@ def test_the_gap_closed_has_an_interval_over_three_seeds_and_says_why_where_it_h
     found = re.fullmatch(
         r"adapt      coral, art: closes 49% \((\d+)% to (\d+)%\) of the gap between plain and whole", line(low, mine, high)
     )
-    assert found is not None
     assert 35 < int(found[1]) < 49 < int(found[2]) < 65
     between = "of the gap between plain and whole; no interval:"
     assert line(low[:2], mine[:2], high[:2]).endswith(f"closes 49% {between} fewer than three seeds")
@@ -571,7 +568,6 @@ def test_images_of_the_source_in_low_resolution_are_a_target(recipe: Path) -> No
     low = 'also.dark={name="folder", options={path="bright"}, shrink=4, split={per_class=6}}'
     mine = training(recipe, low, observer=Observer())
     target = mine.prepared.evaluated.target
-    assert target is not None
     assert target.part.pictures.geometry.shrink == 4
     list(mine.fit.epochs())
 
@@ -658,7 +654,6 @@ def test_distances_after_are_of_mapped_features_and_are_made_again_where_their_f
     assert all(stage["before"] == stage["after"] for stage in others)
     mine = training(recipe)
     evaluated = mine.prepared.evaluated
-    assert evaluated.target is not None
     every = [read(mine, part)[0] for part in (mine.prepared.train, evaluated.target.part)]
     maps = alignment.stats(*every)
     assert evaluated.test is not None

@@ -62,8 +62,6 @@ def test_every_step_has_as_many_target_images_and_the_sources_targets(recipe: Pa
     rest = list(steps._batches(feed, order, 1, done=12))  # an epoch that goes on from its third step
     assert all(torch.equal(x, z) for (x, _), (z, _) in zip(batches[2:], rest, strict=True))
     target = mine.prepared.evaluated.target
-    assert target is not None
-    assert target.training is not None
     drawn = target.training.repeated(0, len(order))
     assert not np.array_equal(drawn, target.training.repeated(1, len(order)))
     expected = target.training.inputs(drawn[:6], 0, torch.device("cpu"))
@@ -78,8 +76,6 @@ def test_labelled_images_count_as_often_as_asked_in_a_step(recipe: Path) -> None
     steps, order = mine.fit._steps, mine.prepared.train.order(0)
     x, y = next(steps._batches(mine.fit._feed_of(1), order, 1, done=0))
     target = mine.prepared.evaluated.target
-    assert target is not None
-    assert target.trained is not None
     assert target.training is None
     chosen = target.trained.repeated(0, 6)
     assert torch.equal(y[6:], target.trained.targets(chosen, 0, torch.device("cpu")))
@@ -104,8 +100,6 @@ def test_labelled_images_stay_whole_beside_mixed_ones_of_the_source(recipe: Path
     assert isinstance(mine.fit, Fit)
     x, y = next(mine.fit._steps._batches(mine.fit._feed_of(1), mine.prepared.train.order(0), 1, done=0))
     target = mine.prepared.evaluated.target
-    assert target is not None
-    assert target.trained is not None
     chosen = target.trained.repeated(0, 6)
     torch.testing.assert_close(x[6:12], target.part.inputs(chosen, 0, torch.device("cpu")))
     assert torch.equal(y[6:], functional.one_hot(target.part.targets(chosen, 0, torch.device("cpu")), 3).float())
@@ -153,9 +147,6 @@ def test_labelled_images_are_not_among_those_without_labels(recipe: Path) -> Non
     mine = training(recipe, "adapt.method=mme", "adapt.labels_per_class=1", "data.batch_size=8")
     assert isinstance(mine.fit, Fit)
     target, order = mine.prepared.evaluated.target, mine.prepared.train.order(0)
-    assert target is not None
-    assert target.training is not None
-    assert target.trained is not None
     assert len(target.trained.indices) == 3
     assert sorted([*target.trained.indices, *target.training.indices]) == sorted(target.part.indices)
     batches = list(mine.fit._steps._batches(mine.fit._feed_of(1), order, 1, done=0))
@@ -175,8 +166,6 @@ def test_a_method_needs_target_images_without_labels(recipe: Path) -> None:
 
 def test_target_images_repeat_only_when_all_were_used(recipe: Path) -> None:
     target = training(recipe).prepared.evaluated.target
-    assert target is not None
-    assert target.training is not None
     count = len(target.training.indices)
     drawn = target.training.repeated(0, count + 5)
     assert sorted(drawn[:count].tolist()) == sorted(target.training.indices.tolist())
@@ -344,7 +333,6 @@ def test_a_score_without_labels_chooses_the_epoch(recipe: Path, by: str) -> None
         images = target.part.inputs(target.part.indices, 0, torch.device("cpu"))
         features = mine.network.embed(images)
         answers = mine.network(images).softmax(1)
-    assert told[-1].target is not None
     expected = scores.of(answers.numpy(), features=features.numpy())[by]
     assert told[-1].target[by] == pytest.approx(expected, rel=1e-4)
 
@@ -367,7 +355,6 @@ def test_scores_without_labels_are_of_images_that_are_not_trained_on_with_labels
     assert epoch.target is not None
     assert [len(each) for each in seen] == [images]
     target = mine.prepared.evaluated.target
-    assert target is not None
     others = np.setdiff1d(target.part.indices, target.part.indices[target.labelled])
     with torch.inference_mode():
         mine.network.eval()
@@ -381,7 +368,6 @@ def test_statistics_are_replaced_once_and_frozen_stages_keep_them(recipe: Path, 
     plain = training(recipe, *settings, "adapt.method=none")
     mine = training(recipe, *settings)
     target = mine.prepared.evaluated.target
-    assert target is not None
     stem = mine.network.stages["stem"]
     assert isinstance(stem, torch.nn.Module)
     images = target.part.inputs(target.part.indices, 0, torch.device("cpu"))
@@ -464,7 +450,6 @@ def test_distances_of_the_domains_are_kept_for_every_stage(recipe: Path, tmp_pat
         assert told["before"] == pytest.approx(distances.between(*(each[stage] for each in expected)), rel=1e-3, abs=1e-6)
         assert (told["before"] == told["after"]) == (stage == "stem")
     kept = report_data.load(folder)
-    assert kept is not None
     count = found["images"]["source"] + found["images"]["target"]
     assert kept.arrays["domain_points"].shape == (count, 2)
     assert len(kept.about["domains"]["map"]["labels"]) == count

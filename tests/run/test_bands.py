@@ -393,7 +393,6 @@ def test_pretrained_colour_weights_tell_what_only_an_infrared_band_shows(tmp_pat
 def test_report_shows_the_first_three_bands_as_colours(recipe: Path) -> None:
     run = applied(recipe, "schedule.epochs=1", "data.split.validation=0.25")
     data = report_data.load(run)
-    assert data is not None
     assert data.arrays["images"].shape[1:] == (16, 16, 3)
     assert data.arrays["images"].dtype == np.uint8
     assert "first three bands" in data.about["notes"][0]

@@ -190,7 +190,6 @@ def test_run_that_another_process_holds_is_exit_4(toy_recipe: Path, run: Cli, fi
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(finished / ".lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     code, _, text = run(*APPLY)
     holder.communicate()

@@ -361,7 +361,6 @@ def test_plan_counts_what_a_method_compares_over_all_processes(method: str, gath
     also = '[also.dark]\nname = "synthetic"\noptions = { classes = 4, train = 60, noise = 0.9 }\nsplit = { per_class = 3 }\n'
     toy_recipe.write_text(f'{TOY_RECIPE}{also}[adapt]\ntarget = "dark"\nmethod = "{method}"\n')
     found = api.plan(toy_recipe, 'backbone.batch_norm="local"', processes=2)["main"].processes
-    assert found is not None
     assert found.sent == found.summed + gathered // 2
 
 

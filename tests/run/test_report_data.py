@@ -36,21 +36,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
 
 def test_kernels_are_those_of_the_weights_before_and_after(runs: dict[str, Path]) -> None:
     data = report_data.load(runs["finetune"])
-    assert data is not None
     first, second = data.about["kernels"]
     assert (first["name"], first["stage"], second["name"]) == ("conv1", "stem", "block1.0")
     best = load_file(runs["finetune"] / "weights.safetensors")
     np.testing.assert_array_equal(data.arrays["kernel0_best"], best["conv1.weight"].transpose(0, 2, 3, 1))
     np.testing.assert_array_equal(data.arrays["kernel1_best"], best["block1.0.weight"][0])
     before = report_data.load(runs["head_only"])
-    assert before is not None
     np.testing.assert_array_equal(data.arrays["kernel0_before"], before.arrays["kernel0_before"])
     assert np.abs(data.arrays["kernel0_best"] - data.arrays["kernel0_before"]).max() > 0
 
 
 def test_frozen_stage_has_kernels_and_a_change_of_exactly_zero(runs: dict[str, Path]) -> None:
     data = report_data.load(runs["head_only"])
-    assert data is not None
     assert data.about["changes"].keys() == {"stem", "block1", "block2", "head"}
     assert {name for name, moved in data.about["changes"].items() if moved} == {"head"}
     for place in (0, 1):
@@ -60,7 +57,6 @@ def test_frozen_stage_has_kernels_and_a_change_of_exactly_zero(runs: dict[str, P
 
 def test_images_that_are_shown_are_the_most_wrong_and_the_most_and_least_confident_right_ones(runs: dict[str, Path]) -> None:
     data, found = report_data.load(runs["finetune"]), predictions.load(runs["finetune"]).part("test")
-    assert data is not None
     assert data.about["split"] == "test"
     powers = np.exp(found.logits.astype(np.float64))
     own = (powers / powers.sum(1, keepdims=True))[np.arange(len(found.label)), found.label]
@@ -81,7 +77,6 @@ def test_images_that_are_shown_are_the_most_wrong_and_the_most_and_least_confide
 def test_map_is_of_the_features_that_the_evaluation_of_the_best_epoch_gave_the_head(runs: dict[str, Path], arm: str) -> None:
     data, kept, found = report_data.load(runs[arm]), predictions.features(runs[arm]), predictions.load(runs[arm]).part("test")
     assert data is not None
-    assert kept is not None
     head = {name: load_file(runs[arm] / "weights.safetensors")[f"fc.{name}"] for name in ("weight", "bias")}
     expected = kept.values.astype(np.float64) @ head["weight"].T + head["bias"]
     np.testing.assert_allclose(found.logits[kept.rows], expected, rtol=1e-5, atol=1e-5)
@@ -91,7 +86,6 @@ def test_map_is_of_the_features_that_the_evaluation_of_the_best_epoch_gave_the_h
 
 def test_run_with_a_solved_head_is_shown_without_grad_cam(runs: dict[str, Path]) -> None:
     data = report_data.load(runs["solved"])
-    assert data is not None
     assert "grad_cam" not in data.arrays
     assert data.about["notes"] == []
     assert "head" not in data.about["changes"]
@@ -124,7 +118,6 @@ def test_pictures_that_fail_are_notes_and_the_run_is_finished(toy_recipe: Path, 
     assert done.failures == ()
     ((_, record),) = done.result["arms"].items()
     data = report_data.load(done.folder / record["seeds"]["0"]["folder"])
-    assert data is not None
     assert data.about["notes"] == [
         "the loss of the auxiliary classifiers is missing: RuntimeError: out of memory",
         "The map is one of PCA: UMAP failed: ValueError: odd input",

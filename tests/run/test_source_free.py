@@ -80,7 +80,6 @@ def test_a_step_is_that_of_plain_torch(recipe: Path) -> None:
         if isinstance(each, torch.nn.Dropout):
             each.p = 0.0
     train, target = mine.prepared.train, mine.prepared.evaluated.target
-    assert target is not None
     images = target.part.inputs(target.part.indices, 0, torch.device("cpu"))
     assert mine.plan.images.train == len(images) == 36
     assert mine.plan.steps_per_epoch == 5  # of 8 images
@@ -92,7 +91,6 @@ def test_a_step_is_that_of_plain_torch(recipe: Path) -> None:
     )
     next(epochs)
     pseudo = by_hand(plain, images)
-    assert train.pseudo is not None
     np.testing.assert_array_equal(train.pseudo[target.part.indices], pseudo)
     order = train.order(0)[:8]
     plain.train()

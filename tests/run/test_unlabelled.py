@@ -61,8 +61,6 @@ def test_a_step_is_that_of_plain_torch(recipe: Path) -> None:
     x, y = next(steps._batches(mine.fit._feed_of(1), order, 1, done=0))
     assert (len(x), len(y)) == (16, 8)
     target = mine.prepared.evaluated.target
-    assert target is not None
-    assert target.training is not None
     torch.testing.assert_close(x[8:], target.part.inputs(target.training.repeated(0, 8), 0, torch.device("cpu")))
     plain.train()
     logits = plain(x)
@@ -175,7 +173,6 @@ def test_the_plan_says_how_many_images_there_are(run: Cli, recipe: Path) -> None
 def test_tested_images_among_those_without_labels_are_told_or_refused(run: Cli, recipe: Path) -> None:
     mine = training(recipe)
     test = mine.prepared.evaluated.test
-    assert test is not None
     shutil.copy(test.pictures.split.files[test.indices[0]], recipe.parent / "more" / "copy.png")
     code, out, error = run("plan", "r.toml")
     assert code == 0
@@ -249,7 +246,6 @@ def test_labels_of_a_data_set_with_classes_are_not_read(recipe: Path) -> None:
     for name in ("one", "other"):
         mine = training(recipe, "data.unlabelled.name=folder", f"data.unlabelled.options.path={name}")
         target = mine.prepared.evaluated.target
-        assert target is not None
         assert len(target.part.indices) == 36
         assert not np.any(target.part.known)
         found.append(mine.plan.images)

@@ -90,7 +90,6 @@ def test_trials_are_runs_and_the_first_is_the_recipe_as_written(searched: Path) 
     assert trials[0]["values"] == {"lr_groups.head": 1e-2, "lr_groups.backbone": 1e-2, "optimizer.name": "adamw"}
     for each in trials:
         run = run_folder.read(searched / each["folder"])
-        assert run is not None
         assert (run.status, run.seed) == ("finished", 0)
         assert each["value"] == max(validation(searched / each["folder"]))
         assert f"head = {each['values']['lr_groups.head']}" in (searched / each["folder"] / "recipe.toml").read_text()
@@ -236,7 +235,6 @@ def test_pruned_trial_says_so_and_is_not_the_best(tmp_path: Path) -> None:
     first = [validation(done.folder / each["folder"])[0] for each in trials[:5]]
     assert validation(done.folder / last["folder"])[0] < sorted(first)[2]
     run = run_folder.read(done.folder / last["folder"])
-    assert run is not None
     assert (run.status, run.epochs, last["status"], last["epochs"]) == ("pruned", 1, "pruned", 1)
     assert (done.folder / last["folder"] / "weights.safetensors").is_file()
     assert len(trials) == 6  # the grid has no other

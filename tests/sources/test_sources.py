@@ -725,7 +725,6 @@ def test_weights_that_cannot_be_downloaded_say_why(site: Site) -> None:
 
 def test_weights_of_an_installed_package_are_found_in_it() -> None:
     path = weights("trained", "package:pydantic:pydantic/py.typed")
-    assert path is not None
     assert path.name == "py.typed"
     assert path.is_file()
 

@@ -249,14 +249,12 @@ def test_start_looks_once_and_remembers_what_it_saw(slow_look: list[int]) -> Non
     cache.remove_abandoned()
     assert slow_look == [1]
     known = usage.remembered()
-    assert known is not None
     assert (known.total, len(known.segments)) == (size_of(1), 1)
 
 
 def test_what_another_process_wrote_counts_without_a_look(slow_look: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     kept(0)
     before = usage.remembered()
-    assert before is not None
     most = before.most()
     with cache.lock():
         monkeypatch.setattr(usage, "_known", None)  # as of another process

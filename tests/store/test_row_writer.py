@@ -100,7 +100,6 @@ def test_remembered_look_counts_what_was_written_and_no_more(
     with pytest.raises(StoreError):
         kept(4, 5, 6)
     known = usage.remembered()
-    assert known is not None
     assert known.total == size_of(1) + size_of(2)
     assert known.total == usage.look().total
 

@@ -44,6 +44,5 @@ def test_no_target_image_is_an_error_and_leaves_the_network_as_it_was() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2)).eval()
     with pytest.raises(ValueError, match="no batch"):
         adabn.replace_statistics_(network, [])
-    assert network[0].running_var is not None
     assert network[0].running_var.tolist() == [1.0, 1.0]
     assert not network[0].training

@@ -149,7 +149,6 @@ def test_two_views_of_every_stage_are_handed_over_apart_and_shared_by_processes(
             computing=nullcontext, seen=lambda _: nullcontext(),
         )  # fmt: skip
         loss = domains(outputs, y[mine], whole, ranks)
-        assert loss is not None
         return loss.detach()
 
     torch.testing.assert_close(sum(toy_two_processes.both(part)), expected)
@@ -163,5 +162,4 @@ def test_labelled_target_images_are_not_compared() -> None:
     outputs = domains.forward(x, 6, whole=whole, start=0, aux_heads=(), computing=nullcontext, seen=lambda _: nullcontext())
     loss = domains(outputs, y, whole, ALONE)
     values = means(made, x)[0].detach().double().numpy()
-    assert loss is not None
     assert loss.item() == pytest.approx(discrepancy(values[:4], values[6:]), rel=1e-3)
