@@ -254,7 +254,10 @@ HABITS = {
         "another fit goes on from where the last one ended",
     ),
     "argument of summary": (lambda m: m.summary(line_length=80), "Model.summary: has no argument"),
-    "batches for predict": (lambda m: m.predict(iter([PIXELS])), "np.concatenate(list(batches))"),
+    "batches for predict": (lambda m: m.predict(iter([PIXELS])), "np.concatenate(list(x))"),
+    "paths of a generator": (lambda m: m.predict(Path("x").glob("*.png")), "a list of them: list(x)"),
+    "a whole table": (lambda m: m.fit(np.array([["a.png", "a"]], object)), 'x = table["path"], y = table["label"]'),
+    "momentum": (lambda m: m.compile("sgd", lr=1e-2, momentum=0.9), 'optimizer={"name": "sgd", "momentum": 0.9}'),
     "a pair": (lambda m: m.fit((PIXELS, PIXELS)), "images and labels are two arguments"),
     "labels from 1": (lambda m: m.fit(PIXELS, [1, 2] * 6), "they begin at 0: y - 1"),
 }

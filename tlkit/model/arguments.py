@@ -18,7 +18,7 @@ R = TypeVar("R")
 # Arguments that Keras has and tlkit names otherwise, or does by itself.
 _KERAS = {
     "learning_rate": "lr= of compile is the learning rate",
-    "metrics": "every metric of the head's task is computed; history and evaluate have them",
+    "metrics": "every metric of the head's task is computed; history and evaluate have them; a callback computes others from model.predict",
     "shuffle": "training images are shuffled anew in every epoch",
     "sample_weight": "class_weight= weighs classes; single images cannot be weighed",
     "initial_epoch": "epochs= counts those of this call; another fit goes on from where the last one ended",
@@ -28,6 +28,10 @@ _KERAS = {
     **dict.fromkeys(("workers", "use_multiprocessing", "max_queue_size"), "tlkit decodes images by itself, in several threads"),
     **dict.fromkeys(("run_eagerly", "jit_compile", "steps_per_execution"), "tlkit chooses how a step runs, by measurement"),
     **dict.fromkeys(("weighted_metrics", "loss_weights"), "class_weight= of fit weighs classes"),
+    "momentum": 'optimizer={"name": "sgd", "momentum": 0.9}',
+    "weight_decay": 'optimizer={"name": "adamw", "weight_decay": 0.01}',
+    **dict.fromkeys(("clipnorm", "clip_norm"), 'optimizer={"name": "adam", "clip_norm": 1.0}'),
+    "label_smoothing": 'loss={"label_smoothing": 0.1}',
     "num_classes": "classes= is how many, or their names",
     "trainable": 'model.freeze("backbone")',
     "dropout": 'head={"kind": "linear", "options": {"dropout": 0.2}}',

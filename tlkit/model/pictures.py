@@ -107,7 +107,7 @@ def array(given: NDArray[Any] | torch.Tensor, *, where: str, bands: int | None =
     else:
         values = given
         if values.ndim not in (3, 4) or values.shape[-1] != 3:
-            raise _refused(where, f"an array has shape {values.shape}, not (N, H, W, 3).", _shape_hint(values.shape))
+            raise _refused(where, f"an array has shape {values.shape}, not (N, H, W, 3).", _shape_hint(values))
     if 0 in values.shape[-3:]:
         raise _refused(where, f"an array has shape {tuple(given.shape)}: there is no pixel in it.")
     return np.ascontiguousarray(_bytes(values, where=where))
@@ -165,7 +165,7 @@ def _one(given: object, *, where: str, bands: int | None) -> Picture:
     pair = isinstance(given, tuple | list) and len(given) == 2
     hint = "of pairs (image, label): x, y = zip(*pairs)" if pair else ""
     if not pair and (hasattr(given, "__iter__") or hasattr(given, "__getitem__")):
-        hint = "batches are read first, without labels: np.concatenate(list(batches))"
+        hint = "a list of them: list(x); batches are put together first, without labels: np.concatenate(list(x))"
     raise _refused(where, f"one of the images is of type {type(given).__name__}.", hint)
 
 
@@ -204,7 +204,10 @@ def _out_of_range(low: float, high: float, *, where: str) -> DataError:
     )
 
 
-def _shape_hint(shape: tuple[int, ...]) -> str:
+def _shape_hint(values: Pixels) -> str:
+    shape = values.shape
+    if values.dtype.kind in "UO":
+        return 'of a table its columns: x = table["path"], y = table["label"]'
     if len(shape) == 4 and shape[1] == 3:
         return "channels are last in an array: x.transpose(0, 2, 3, 1)"
     if len(shape) == 3 and shape[0] != 3:
