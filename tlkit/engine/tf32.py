@@ -54,7 +54,7 @@ class _Flags:
     """The flags of the process. Of several threads the last one that began says how they are, and the last to end puts them back."""
 
     def __init__(self) -> None:
-        self._lock, self._set = threading.Lock(), ExitStack()
+        self._lock, self._kept = threading.Lock(), ExitStack()
         self._wanted: dict[object, Literal["ieee", "tf32"]] = {}
 
     @contextmanager
@@ -62,20 +62,20 @@ class _Flags:
         """Have them so within the block."""
         mine = object()
         with self._lock:
+            if not self._wanted:
+                self._kept.enter_context(_products_kept())
+                self._kept.enter_context(_convolutions_kept())
             self._wanted[mine] = wanted
-            self._follow()
+            _set(wanted)
         try:
             yield
         finally:
             with self._lock:
                 del self._wanted[mine]
-                self._follow()
-
-    def _follow(self) -> None:
-        self._set.close()
-        for wanted in list(self._wanted.values())[-1:]:
-            self._set.enter_context(_products(wanted))
-            self._set.enter_context(_convolutions(wanted))
+                if self._wanted:
+                    _set(list(self._wanted.values())[-1])
+                else:
+                    self._kept.close()
 
 
 _FLAGS = _Flags()
@@ -85,31 +85,33 @@ def _word(precision: str) -> str:
     return _EXACT if precision == "none" else precision
 
 
+def _set(wanted: Literal["ieee", "tf32"]) -> None:
+    """Set the flag of products through the older interface, which keeps both in step: kernels of cuBLAS refuse flags that contradict each
+    other. And that of all of cuDNN, which convolutions follow unless somebody set theirs, and then that too.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = wanted == _TF32
+    _CUDNN.fp32_precision = wanted
+    if _CUDNN.conv.fp32_precision != wanted:
+        _CUDNN.conv.fp32_precision = wanted
+
+
 @contextmanager
-def _convolutions(wanted: Literal["ieee", "tf32"]) -> Iterator[None]:
-    """Set the flag of all of cuDNN, which convolutions follow unless somebody set theirs, and then set that too."""
-    cudnn = _CUDNN
-    every, own, pinned = cudnn.fp32_precision, cudnn.conv.fp32_precision, False
+def _convolutions_kept() -> Iterator[None]:
+    every, own = _CUDNN.fp32_precision, _CUDNN.conv.fp32_precision
     try:
-        cudnn.fp32_precision = wanted
-        pinned = cudnn.conv.fp32_precision != wanted
-        if pinned:
-            cudnn.conv.fp32_precision = wanted
         yield
     finally:
-        if pinned:
-            cudnn.conv.fp32_precision = own
-        cudnn.fp32_precision = "none"  # then it follows torch.backends.fp32_precision, as it does unless somebody set it
-        if cudnn.fp32_precision != every:
-            cudnn.fp32_precision = every
+        _CUDNN.fp32_precision = "none"  # then it follows torch.backends.fp32_precision, as it does unless somebody set it
+        if _CUDNN.fp32_precision != every:
+            _CUDNN.fp32_precision = every
+        if _CUDNN.conv.fp32_precision != own:
+            _CUDNN.conv.fp32_precision = own
 
 
 @contextmanager
-def _products(wanted: Literal["ieee", "tf32"]) -> Iterator[None]:
-    """Set the flag through the older interface, which keeps both in step: kernels of cuBLAS refuse flags that contradict each other."""
+def _products_kept() -> Iterator[None]:
     matmul, own, word = torch.backends.cuda.matmul, torch.backends.cuda.matmul.fp32_precision, _older_word()
     try:
-        matmul.allow_tf32 = wanted == _TF32
         yield
     finally:
         matmul.allow_tf32 = word == "high"
