@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def filled(folder: Path) -> Path:
     """Three rows of 1000 bytes and one of 4, remembered hashes, and a measurement."""
-    keep(Kind.PICTURES, rows=3, shape=(1000,), size="224 px", weights=DIGEST)
+    keep(Kind.PICTURES, rows=3, shape=(1000,), size="224 px", weights=DIGEST, backbone="")
     keep(Kind.FEATURES, rows=1, shape=(4,), backbone="resnet18 [layer2]")
     for index in folder.glob("pictures/*/*.index"):
         os.utime(index, (at := datetime.datetime(2026, 3, 4, 5, 6, 7).timestamp(), at))
@@ -79,7 +79,7 @@ def test_json_says_the_same_in_numbers(filled: Path, run: Cli) -> None:
     assert (record["format"], record["folder"], record["limit"]) == (1, str(filled), 5_000_000)
     new, old = record["entries"]
     assert (new["kind"], new["rows"], new["origin"]) == ("features", 1, {"backbone": "resnet18 [layer2]"})
-    assert (old["kind"], old["rows"], old["origin"]) == ("pictures", 3, {"size": "224 px", "weights": DIGEST})
+    assert (old["kind"], old["rows"], old["origin"]) == ("pictures", 3, {"size": "224 px", "weights": DIGEST, "backbone": ""})
     assert record["total"] == new["bytes"] + old["bytes"]
     assert set(record["others"]) == {"hashes.sqlite", "measured"}
 

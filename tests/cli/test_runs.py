@@ -146,6 +146,17 @@ def test_the_change_of_a_stage_is_that_of_its_parameters_alone(tmp_path: Path) -
     assert (head.stage, head.change, head.only_one) == ("head", None, ("fc.weight",))
 
 
+def test_kernels_that_a_plan_chose_are_one_line(tmp_path: Path) -> None:
+    first, second = put(tmp_path, "a", {}), put(tmp_path, "b", {})
+    plan = json.loads((second / run_folder.PLAN).read_text())
+    plan["kernels"] = [{"convolution": {"groups": 1}, "part": "weight", "kernel": "products"}] * 44
+    (second / run_folder.PLAN).write_text(json.dumps(plan))
+    found = run_differences.differences(first, second).plan
+    assert (list(found), found["kernels"][0]) == (["kernels"], None)
+    assert str(found["kernels"][1]).startswith("44 chosen, ")
+    assert not run_differences.differences(second, second).plan
+
+
 def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     first, second = put(tmp_path / "one", "a", {}), put(tmp_path / "two", "a", {})
     output = io.StringIO()
@@ -244,8 +255,9 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="there is no such folder"):
         run_list.below(tmp_path / "none")
     (tmp_path / "file").touch()
-    with pytest.raises(RunFolderError, match="file: is a file, not a folder of runs"):
+    with pytest.raises(RunFolderError, match="file: is a file, not a folder of runs") as raised:
         run_list.below(tmp_path / "file")
+    assert raised.value.hints == ("apply writes runs into runs, or into the folder that its --runs names",)
 
 
 def test_result_of_a_recipe_is_read_once_however_many_runs_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_evaluate_has_the_metrics_of_all_images_of_another_folder(finished: Path
     assert record["details"]["confusion"] == confusion_matrix(labels, said, labels=range(3)).tolist()
     code, output, _ = run("evaluate", finished, "--on", "other")
     assert code == 0
-    assert "other: 21 images, all images" in output
+    assert "other: all 21 images" in output
     assert f"{found['accuracy']:.1%}" in output
 
 

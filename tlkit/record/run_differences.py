@@ -5,6 +5,7 @@ The rule: everything is read from the run folders; nothing is trained or evaluat
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -122,6 +123,10 @@ def _plan(folder: Path) -> dict[str, object]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         named = {name: _by_name(value) for name, value in record.items() if name not in _NOT_OF_A_PLAN}
+        if named.get("kernels"):  # eleven keys for each of a hundred would hide everything else
+            named["kernels"] = (
+                f"{len(record['kernels'])} chosen, {hashlib.sha256(json.dumps(record['kernels']).encode()).hexdigest()[:8]}"
+            )
     except FileNotFoundError:
         return {}
     except (OSError, AttributeError, ValueError, RecursionError) as error:

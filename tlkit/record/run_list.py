@@ -48,9 +48,14 @@ def below(folder: Path) -> list[ListedRun]:
         RunFolderError: there is no such folder.
     """
     if os.path.isfile(folder):
-        raise RunFolderError(f"{folder}: is a file, not a folder of runs.", "the folder of runs is runs, or what --runs named")
+        raise RunFolderError(
+            f"{folder}: is a file, not a folder of runs.",
+            "apply writes runs into runs, or into the folder that its --runs names",
+        )
     if not folder.is_dir():
-        raise RunFolderError(f"{folder}: there is no such folder.", "the folder of runs is runs, or what --runs named")
+        raise RunFolderError(
+            f"{folder}: there is no such folder.", "apply writes runs into runs, or into the folder that its --runs names"
+        )
     superseded_in = cache(_superseded_in)  # of each recipe once, however many runs it has
     runs = [_listed(path, superseded=path.name in superseded_in(path.parent)) for path in _folders(folder)]
     runs.sort(key=_order)

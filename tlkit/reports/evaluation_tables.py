@@ -31,7 +31,8 @@ def evaluation(
         values: Each metric.
         per_class: Of each class.
     """
-    title = Text(f"{on}: {units.images(images)}, {'test' if part == 'test' else 'all'} images", style="italic")
+    counted = units.images(images)
+    title = Text(f"{on}: {counted.replace('image', 'test image') if part == 'test' else f'all {counted}'}", style="italic")
     grid = Table.grid(padding=(0, 3, 0, 0))
     for row in metrics(values, per_class):
         grid.add_row(*row)

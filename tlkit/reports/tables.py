@@ -85,7 +85,7 @@ def cache(folder: str, entries: Sequence[Listed], *, others: Mapping[str, int], 
         table.add_column(name, justify="right", no_wrap=True)
     for each in entries[:_MOST_ENTRIES]:
         facts = each.origin
-        origin = ", ".join(f"{name} {_brief(facts[name])}" for name in _TOLD if facts.get(name) is not None)
+        origin = ", ".join(f"{name} {_brief(facts[name])}" for name in _TOLD if facts.get(name) not in (None, ""))
         used = datetime.fromtimestamp(each.used).strftime("%Y-%m-%d %H:%M")
         table.add_row(Text(each.kind), Text(origin or "unknown"), f"{each.rows:,}", units.size(each.bytes), used)
     total = sum(each.bytes for each in entries)
