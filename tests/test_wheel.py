@@ -5,11 +5,20 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+
+def test_each_distribution_brings_the_licences_that_it_names() -> None:
+    for project in (ROOT, *(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))):
+        about = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+        first, *others = [(project / name).read_bytes() for name in about["license-files"]]
+        assert first == (ROOT / "LICENSE").read_bytes(), project
+        assert len(others) == about["license"].count(" AND "), project
 
 
 @pytest.mark.slow
