@@ -76,9 +76,7 @@ def fed(
 
 
 def of_test(mine: Training) -> Part:
-    part = mine.prepared.evaluated.test
-    assert part is not None
-    return part
+    return mine.prepared.evaluated.test
 
 
 def pieces(order: Indices, size: int) -> list[Indices]:

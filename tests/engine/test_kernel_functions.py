@@ -53,9 +53,7 @@ def normed(x: Tensor, *, function: Callable[..., Tensor | None] = F.batch_norm) 
     running = torch.zeros(channels, dtype=wide), torch.ones(channels, dtype=wide)
 
     def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        output = function(x, *running, weight, bias, True, 0.1, 1e-5)
-        assert output is not None
-        return output
+        return function(x, *running, weight, bias, True, 0.1, 1e-5)
 
     return gradients(run, [x, weight, bias]), list(running)
 
@@ -208,9 +206,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def attend_by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    output = attention.scaled_dot_product_attention(query, key, value)
-    assert output is not None
-    return output
+    return attention.scaled_dot_product_attention(query, key, value)
 
 
 @pytest.mark.parametrize("size", [1.0, 3.0])

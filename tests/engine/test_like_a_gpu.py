@@ -80,7 +80,6 @@ def test_every_way_of_a_gpu_gives_the_bits_of_the_cpus(
 ) -> None:
     def begun(backend: Recorder | None) -> Fit:
         fit = training(toy_recipe, *CASES[case]).fit
-        assert isinstance(fit, Fit)
         if backend is not None:
             fit._steps._take = Captured(fit._step, backend, note=lambda _: None)
             fit._steps._looks = LooksLater(fit._step, torch.empty(2, dtype=torch.float64), Done)

@@ -68,9 +68,7 @@ def of_method(domains: DomainLoss, x: Tensor, y: Tensor, whole: Composition) -> 
     outputs = domains.forward(
         x, len(y), whole=whole, start=0, aux_heads=(), computing=nullcontext, seen=lambda _: nullcontext()
     )
-    loss = domains(outputs, y[: whole.images], whole, ALONE)
-    assert loss is not None
-    return loss
+    return domains(outputs, y[: whole.images], whole, ALONE)
 
 
 def losses(toy: Toy, domains: DomainLoss | None = None, ranks: Ranks = ALONE) -> Losses:

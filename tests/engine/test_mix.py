@@ -20,9 +20,7 @@ MANY = np.arange(20_000)
 def drawn(
     *items: str | dict[str, object], images: NDArray[np.int64] = MANY, side: int = 32, seed: int = 0, epoch: int = 0
 ) -> Mixing:
-    made = mixing(augmentations.read(list(items)), size=(side, side), seed=seed, epoch=epoch, images=images, among=MANY)
-    assert made is not None
-    return made
+    return mixing(augmentations.read(list(items)), size=(side, side), seed=seed, epoch=epoch, images=images, among=MANY)
 
 
 def by_hand() -> Mixing:

@@ -78,9 +78,7 @@ def opened(
 
 
 def evaluated(mine: Training) -> Part:
-    part = mine.prepared.evaluated.test
-    assert part is not None
-    return part
+    return mine.prepared.evaluated.test
 
 
 def read(found: StoredRows | None, part: Part, epoch: int = 0) -> Tensor:

@@ -20,7 +20,6 @@ from tlkit.compiler.loss_memory import loss_bytes
 from tlkit.engine import pseudo_labelling, tiles, transfer
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.explanation import excitation
-from tlkit.engine.fit import Fit
 from tlkit.engine.images import device_batches
 from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.parts import Evaluated
@@ -321,7 +320,6 @@ def test_a_step_of_adaptation_takes_as_many_kernels_for_any_batch_and_waits_for_
 
 def test_images_that_are_adapted_to_stay_on_a_device_as_those_of_the_source_do(tmp_path: Path) -> None:
     mine = adapted(tmp_path, METHODS["dann"], 'data.augment=["random_resized_crop"]')
-    assert isinstance(mine.fit, Fit)
     target = mine.prepared.evaluated.target
     assert target.training.pictures is not target.part.pictures
     mine.fit._feed_of(1)._settle()

@@ -16,9 +16,7 @@ DATA = Path(os.environ.get("TLKIT_TEST_DATA", Path(__file__).parents[3] / "share
 
 
 def read(dataset: Dataset, folder: Path) -> Images:
-    images = call(dataset.read, DataFiles(folder, tuple(folder / name for name in dataset.files)), None)
-    assert isinstance(images, Images)
-    return images
+    return call(dataset.read, DataFiles(folder, tuple(folder / name for name in dataset.files)), None)
 
 
 def write(path: Path, content: object, protocol: int = 2) -> None:

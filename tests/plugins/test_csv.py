@@ -31,9 +31,7 @@ def read(root: Path, text: str | bytes = "", **options: object) -> Images:
     checked = CsvOptions.model_validate(options)
     found = call(csv.find, root, checked)
     assert isinstance(found, DataFiles)
-    images = call(csv.read, found, checked)
-    assert isinstance(images, Images)
-    return images
+    return call(csv.read, found, checked)
 
 
 def labels(images: Images) -> dict[str, str]:

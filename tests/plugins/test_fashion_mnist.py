@@ -20,9 +20,7 @@ TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = fashion_mnist.files
 
 
 def read(dataset: Dataset, folder: Path) -> Images:
-    images = call(dataset.read, DataFiles(folder, tuple(folder / name for name in dataset.files)), None)
-    assert isinstance(images, Images)
-    return images
+    return call(dataset.read, DataFiles(folder, tuple(folder / name for name in dataset.files)), None)
 
 
 def idx_images(count: int, *, magic: int = 0x803, sizes: tuple[int, int] = (28, 28), values: int | None = None) -> bytes:

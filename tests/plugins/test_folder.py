@@ -20,15 +20,11 @@ DATA = Path(os.environ.get("TLKIT_TEST_DATA", Path(__file__).parents[3] / "share
 
 
 def find(root: Path) -> DataFiles:
-    found = call(folder.find, root, FolderOptions())
-    assert isinstance(found, DataFiles)
-    return found
+    return call(folder.find, root, FolderOptions())
 
 
 def read(root: Path, options: FolderOptions | None = None) -> Images:
-    images = call(folder.read, find(root), options)
-    assert isinstance(images, Images)
-    return images
+    return call(folder.read, find(root), options)
 
 
 def put(root: Path, *names: str) -> Path:

@@ -17,15 +17,11 @@ from tlkit_folder import FolderOptions, folder, layout
 
 
 def find(root: Path, **options: object) -> DataFiles:
-    found = call(folder.find, root, FolderOptions.model_validate(options))
-    assert isinstance(found, DataFiles)
-    return found
+    return call(folder.find, root, FolderOptions.model_validate(options))
 
 
 def read(root: Path, **options: object) -> Images:
-    images = call(folder.read, find(root, **options), FolderOptions.model_validate(options))
-    assert isinstance(images, Images)
-    return images
+    return call(folder.read, find(root, **options), FolderOptions.model_validate(options))
 
 
 def put(root: Path, *names: str) -> Path:

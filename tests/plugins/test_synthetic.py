@@ -11,15 +11,11 @@ from tlkit_synthetic import SyntheticOptions, synthetic
 
 
 def read(options: SyntheticOptions | None = None) -> Images:
-    images = call(synthetic.read, DataFiles(Path("."), ()), options)
-    assert isinstance(images, Images)
-    return images
+    return call(synthetic.read, DataFiles(Path("."), ()), options)
 
 
 def pixels(images: Images, split: str) -> np.ndarray:
-    found = images.splits[split].pixels
-    assert found is not None
-    return found
+    return images.splits[split].pixels
 
 
 def test_defaults_are_512_and_128_pictures_of_10_balanced_classes() -> None:

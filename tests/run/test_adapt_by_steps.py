@@ -17,7 +17,6 @@ from toy_training import training
 
 from tlkit import api
 from tlkit.engine.domains import distances, scores
-from tlkit.engine.fit import Fit
 from tlkit.errors import Interrupted, RecipeError
 from tlkit.events import Observer
 from tlkit.network.network import Network
@@ -54,7 +53,6 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 def test_every_step_has_as_many_target_images_and_the_sources_targets(recipe: Path) -> None:
     mine = training(recipe)
-    assert isinstance(mine.fit, Fit)
     steps, feed, order = mine.fit._steps, mine.fit._feed_of(1), mine.prepared.train.order(0)
     batches = list(steps._batches(feed, order, 1, done=0))
     assert [len(y) for _, y in batches] == [6] * (len(order) // 6) + [len(order) % 6] * (len(order) % 6 > 0)
@@ -72,7 +70,6 @@ def test_labelled_images_count_as_often_as_asked_in_a_step(recipe: Path) -> None
     """Against plain PyTorch: with 5 for each of 6 labelled images beside N of the source, their mean has the share 30 / (N + 30)."""
     few = ("adapt.labels_per_class=2", "adapt.label_weight=5")
     mine, plain = training(recipe, "adapt.method=none", *few), training(recipe, "adapt.method=none")
-    assert isinstance(mine.fit, Fit)
     steps, order = mine.fit._steps, mine.prepared.train.order(0)
     x, y = next(steps._batches(mine.fit._feed_of(1), order, 1, done=0))
     target = mine.prepared.evaluated.target
@@ -97,7 +94,6 @@ def test_labelled_images_count_as_often_as_asked_in_a_step(recipe: Path) -> None
 
 def test_labelled_images_stay_whole_beside_mixed_ones_of_the_source(recipe: Path) -> None:
     mine = training(recipe, "adapt.method=mcc", "adapt.labels_per_class=2", 'data.augment=[{ name="mixup", alpha=1.0 }]')
-    assert isinstance(mine.fit, Fit)
     x, y = next(mine.fit._steps._batches(mine.fit._feed_of(1), mine.prepared.train.order(0), 1, done=0))
     target = mine.prepared.evaluated.target
     chosen = target.trained.repeated(0, 6)
@@ -145,7 +141,6 @@ def test_a_frozen_trunk_embeds_each_target_image_once_and_takes_no_more_steps(re
 
 def test_labelled_images_are_not_among_those_without_labels(recipe: Path) -> None:
     mine = training(recipe, "adapt.method=mme", "adapt.labels_per_class=1", "data.batch_size=8")
-    assert isinstance(mine.fit, Fit)
     target, order = mine.prepared.evaluated.target, mine.prepared.train.order(0)
     assert len(target.trained.indices) == 3
     assert sorted([*target.trained.indices, *target.training.indices]) == sorted(target.part.indices)

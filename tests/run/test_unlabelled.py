@@ -13,7 +13,6 @@ from toy_observers import SignalAfter
 from toy_training import training
 
 from tlkit import api
-from tlkit.engine.fit import Fit
 from tlkit.errors import Interrupted, RecipeError
 from tlkit.plans import jobs, resolve
 from tlkit.sources.places import Places
@@ -53,7 +52,6 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_step_is_that_of_plain_torch(recipe: Path) -> None:
     mine, plain = training(recipe), training(recipe).network
-    assert isinstance(mine.fit, Fit)
     for each in [*mine.network.modules(), *plain.modules()]:
         if isinstance(each, torch.nn.Dropout):
             each.p = 0.0
@@ -83,7 +81,6 @@ def test_a_step_learns_the_labels_of_one_view_by_the_second(recipe: Path) -> Non
     setting = f"{TABLE}, threshold=0.42, weight=0.5, second_view=[{{ name='random_erasing', p=1.0 }}] }}"
     mine = training(recipe, setting, 'data.augment=["hflip"]')
     plain = training(recipe, 'data.augment=["hflip"]').network
-    assert isinstance(mine.fit, Fit)
     for each in [*mine.network.modules(), *plain.modules()]:
         if isinstance(each, torch.nn.Dropout):
             each.p = 0.0
@@ -222,7 +219,6 @@ def test_images_without_labels_have_the_size_of_each_phase(recipe: Path) -> None
         RECIPE.replace("image_size = 16\n", "image_sizes = [{ epochs = 1, size = 8 }, { epochs = 1, size = 16 }]\n")
     )
     mine = training(recipe)
-    assert isinstance(mine.fit, Fit)
     steps, order = mine.fit._steps, mine.prepared.train.order(0)
     for epoch, size in ((1, 8), (2, 16)):
         x, _ = next(steps._batches(mine.fit._feed_of(epoch), order, epoch, done=0))

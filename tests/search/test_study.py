@@ -35,9 +35,7 @@ LISTS = """
 def plan(folder: Path, head: str, space: str = SPACE) -> SearchPlan:
     path = folder / "toy.toml"
     path.write_text(f"{TOY_RECIPE}[search]\n{head}\n{space}")
-    planned = search_plan.planned(resolve.load(path, (), Places(recipe=folder))[0])
-    assert planned is not None
-    return planned
+    return search_plan.planned(resolve.load(path, (), Places(recipe=folder))[0])
 
 
 def judged(values: dict[str, Any]) -> float:

@@ -59,9 +59,7 @@ def hub(site: Site, places: Places) -> Path:
 
 def _weights(wanted: Weights, places: Places) -> Path:
     backbone = Backbone(build="a:b", stages={"body": ("conv",)}, features=8, classifier="fc", weights={"a": wanted})
-    found = weight_files.find_weights("a", "tiny", backbone, places, fetch=True, run=lambda path: path)
-    assert found is not None
-    return found
+    return weight_files.find_weights("a", "tiny", backbone, places, fetch=True, run=lambda path: path)
 
 
 locking = pytest.mark.skipif(sys.platform == "win32", reason="needs locks of fcntl")
