@@ -34,13 +34,15 @@ def factor(step: int, *, schedule: Schedule, steps_per_epoch: int) -> float:
     warmup = warmup_steps(schedule, steps_per_epoch)
     if step < warmup:
         return (step + 1) / warmup
-    if isinstance(schedule, Cosine):
-        return _half_cosine(1.0, schedule.final, (step - warmup) / (total - warmup))
-    if isinstance(schedule, Step):
-        epoch = step // steps_per_epoch
-        drops = epoch // schedule.every if schedule.every else sum(epoch >= milestone for milestone in schedule.milestones)
-        return float(schedule.gamma**drops)
-    return 1.0
+    match schedule:
+        case Constant():
+            return 1.0
+        case Cosine():
+            return _half_cosine(1.0, schedule.final, (step - warmup) / (total - warmup))
+        case Step():
+            epoch = step // steps_per_epoch
+            drops = epoch // schedule.every if schedule.every else sum(epoch >= milestone for milestone in schedule.milestones)
+            return float(schedule.gamma**drops)
 
 
 def ramp(step: int, *, total: int) -> float:

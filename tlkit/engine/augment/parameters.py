@@ -68,10 +68,10 @@ def _of(
             return {"flip": draws.uniform(Draw.FLIP) < table.p}
         case augmentations.VFlip():
             return {"flip": draws.uniform(Draw.VFLIP) < table.p}
-        case augmentations.Rotate(steps=None):
-            return {"degrees": draws.between(Draw.ANGLE, -table.degrees, table.degrees)}
-        case augmentations.Rotate(steps=int(steps)):
-            return {"quarters": draws.below(Draw.ANGLE, 360 // steps) * (steps // 90)}
+        case augmentations.Rotate():
+            if table.steps is None:
+                return {"degrees": draws.between(Draw.ANGLE, -table.degrees, table.degrees)}
+            return {"quarters": draws.below(Draw.ANGLE, 360 // table.steps) * (table.steps // 90)}
         case augmentations.Elastic():
             return {"shifts": elastic.shifts(table, draws)}
         case augmentations.ColorJitter():
@@ -83,7 +83,7 @@ def _of(
                 "operations": np.stack([draws.below(Draw.OPERATIONS + turn, _OPERATIONS) for turn in range(table.ops)], axis=1),
                 "negative": np.stack([draws.uniform(Draw.SIGNS + turn) < 0.5 for turn in range(table.ops)], axis=1),
             }
-        case _:  # mixup and cutmix: see `mix`
+        case augmentations.Mixup() | augmentations.Cutmix():  # see `mix`
             return {}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tlkit.network.network import Network
 from tlkit.plans.plan import GroupPlan, Plan
-from tlkit.recipe.optimizers import AdamW
+from tlkit.recipe.optimizers import Adam, AdamW, Sgd
 
 _PREFIX = "optimizer/"
 
@@ -97,8 +97,9 @@ def _settings(group: GroupPlan) -> dict[str, float]:
 
 
 def _construct(groups: list[dict[str, object]], plan: Plan, *, fused: bool) -> torch.optim.Optimizer:
-    table = plan.tables.optimizer
-    if table.name == "sgd":
-        return torch.optim.SGD(groups, nesterov=table.nesterov, momentum=table.momentum, fused=fused)
-    kind = torch.optim.AdamW if isinstance(table, AdamW) else torch.optim.Adam
-    return kind(groups, betas=table.betas, eps=table.eps, fused=fused)
+    match table := plan.tables.optimizer:
+        case Sgd():
+            return torch.optim.SGD(groups, nesterov=table.nesterov, momentum=table.momentum, fused=fused)
+        case Adam():
+            kind = torch.optim.AdamW if isinstance(table, AdamW) else torch.optim.Adam
+            return kind(groups, betas=table.betas, eps=table.eps, fused=fused)
