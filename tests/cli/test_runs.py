@@ -237,6 +237,8 @@ def test_a_run_whose_process_was_killed_is_interrupted_and_one_of_another_machin
         told = f"{status}, last heard 3 h ago" if name in ("elsewhere", "unknown") else status
         assert f" {told}  " in rows[name]
         assert (records[name]["last_heard"] == records[name]["written"]) == (told != status)
+    gathered = results.gather(tmp_path / "r", results.Head("r", "r.toml"), {("a", 0, None): tmp_path / "r" / "killed"})
+    assert gathered["arms"]["a"]["seeds"]["0"]["status"] == "interrupted"
     assert left_out([tmp_path / "r" / "killed"]) == ["a, seed 0: interrupted"]
 
 
