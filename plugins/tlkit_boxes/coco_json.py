@@ -55,7 +55,10 @@ def find(folder: Path, options: CocoOptions) -> DataFiles:
     parts = _parts(folder, options)
     places = [(_folder(folder, name, options), image.file_name) for name, held in parts.values() for image in held.images]
     try:
-        return pictures.found(folder, [place / name for place, name in places], [folder / name for name, _ in parts.values()])
+        return pictures.found(
+            folder, [place / name for place, name in places], [folder / name for name, _ in parts.values()],
+            remarks=filter(None, (_as_corners(name, held) for name, held in parts.values())),
+        )  # fmt: skip
     except DataMissing:
         raise
     except DataError as error:
@@ -81,8 +84,23 @@ def read(files: DataFiles, options: CocoOptions) -> Images:
         raise DataError(f"{files.root / parts['train'][0]}: two categories have one name.")
     listed = {part: _pictures(files.root, name, held, classes, options) for part, (name, held) in parts.items()}
     names = [classes[number] for number in sorted(classes)]
-    return pictures.images(
-        listed, names, listed=files.root / options.train, test_fraction=options.test_fraction, skip=options.bad_boxes == "skip"
+    train, skip = files.root / options.train, options.bad_boxes == "skip"
+    try:
+        return pictures.images(listed, names, listed=train, test_fraction=options.test_fraction, skip=skip)
+    except DataError as error:
+        raise DataError(error.problem, *(_as_corners(name, held) for name, held in parts.values()), *error.hints) from error
+
+
+def _as_corners(name: str, held: _File) -> str:
+    """Say that boxes of a file seem to be corners: some reach out of their picture, and all lie in it as corners; "" where not."""
+    sizes = {image.id: (image.width, image.height) for image in held.images}
+    boxes = [(each.bbox, *sizes[each.image_id]) for each in held.annotations if each.image_id in sizes]
+    outside = sum(x + right > width or y + bottom > height for (x, y, right, bottom), width, height in boxes)
+    if not outside or not all(x < right <= width and y < bottom <= height for (x, y, right, bottom), width, height in boxes):
+        return ""
+    return (
+        f"{name}: {outside:,} of {len(boxes):,} boxes reach out of their picture, and as left, top, right, bottom all lie in it; "
+        "COCO's are left, top, width, height"
     )
 
 

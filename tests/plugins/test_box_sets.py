@@ -132,6 +132,24 @@ def test_coco_of_doubled_numbers_or_of_parts_of_the_picture_is_never_learned_in_
             found("coco", tmp_path, train=COCO[0], test="")
 
 
+def test_coco_whose_boxes_are_corners_is_told_as_that_also_where_they_are_left_out(tmp_path: Path) -> None:
+    held = coco(tmp_path)
+    for each in held["annotations"]:
+        left, top, width, height = each["bbox"]
+        each["bbox"] = [left, top, left + width, top + height]
+    (tmp_path / COCO[0]).write_text(json.dumps(held))
+    said = (
+        "boxes reach out of their picture, and as left, top, right, bottom all lie in it; COCO's are left, top, width, height"
+    )
+    with pytest.raises(DataError, match=said):
+        found("coco", tmp_path, train=COCO[0], test="")
+    files, _ = found("coco", tmp_path, train=COCO[0], test="", bad_boxes="skip")
+    assert [said in each for each in files.remarks] == [True]
+    held["annotations"][0]["bbox"] = [5, 5, 4, 4]
+    (tmp_path / COCO[0]).write_text(json.dumps(held))
+    assert not found("coco", tmp_path, train=COCO[0], test="", bad_boxes="skip")[0].remarks, "some are no corners"
+
+
 def test_a_picture_whose_name_is_spelt_otherwise_is_named(tmp_path: Path) -> None:
     coco(tmp_path)
     (tmp_path / "images" / "b.png").rename(tmp_path / "images" / "B.PNG")
