@@ -219,7 +219,7 @@ WRONG_LABELS = {
     "several ones": ([[1, 1]], CD, 'head="multilabel"'),
     "other values": ([[0.2, 0.8]], CD, "other values than 0 and 1"),
     "three axes": (np.zeros((2, 2, 2)), CD, "y has shape (2, 2, 2)"),
-    "ragged": ([[0], [1, 0]], CD, "not an array of labels"),
+    "ragged": ([[0], [1, 0]], CD, "lists of several lengths"),
     "one class each": ([0, 1], Labels((), 2, several=True), "0 or 1"),
 }
 

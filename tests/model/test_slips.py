@@ -259,6 +259,8 @@ HABITS = {
     "a whole table": (lambda m: m.fit(np.array([["a.png", "a"]], object)), 'x = table["path"], y = table["label"]'),
     "momentum": (lambda m: m.compile("sgd", lr=1e-2, momentum=0.9), 'optimizer={"name": "sgd", "momentum": 0.9}'),
     "a pair": (lambda m: m.fit((PIXELS, PIXELS)), "images and labels are two arguments"),
+    "more classes": (lambda m: m.fit(PIXELS, [0, 1, 2] * 4), 'Model(.., weights="run:FOLDER", classes=3)'),
+    "lists of names": (lambda m: m.fit(PIXELS, [["cat"], ["cat", "dog"]] * 6), "one column per class"),
     "labels from 1": (lambda m: m.fit(PIXELS, [1, 2] * 6), "they begin at 0: y - 1"),
 }
 

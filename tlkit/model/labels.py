@@ -42,7 +42,8 @@ def labels_of(y: object, *, known: Labels, where: str) -> tuple[tuple[str, ...],
     try:
         values = pictures.in_numpy(y) if isinstance(y, torch.Tensor) else np.asarray(y)
     except ValueError as error:
-        raise TlkitError(f"{where}: y is not an array of labels: {error}.") from error
+        columns = "one column per class, 1 where an image has it: [[1, 0, 0], [0, 1, 1]]"
+        raise TlkitError(f"{where}: y has lists of several lengths.", columns) from error
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]  # as Keras's data sets have them
     if values.ndim == 2:
@@ -69,7 +70,8 @@ def labels_of(y: object, *, known: Labels, where: str) -> tuple[tuple[str, ...],
         classes = (
             f"the model has {count} classes: 0 to {count - 1}" if known.count is not None else "classes are numbered from 0"
         )
-        hint = "they begin at 0: y - 1" if numbers.min() > 0 and largest == count else ""
+        more = f'to learn more classes: model.save(FOLDER), then Model(.., weights="run:FOLDER", classes={largest + 1})'
+        hint = "they begin at 0: y - 1" if numbers.min() == 1 and largest == count else more if numbers.min() >= 0 else ""
         raise TlkitError(f"{where}: y has labels from {numbers.min()} to {largest}, and {classes}.", hint)
     return known.names or tuple(map(str, range(count))), numbers.astype(np.int64)
 
