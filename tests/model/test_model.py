@@ -278,6 +278,8 @@ ERRORS = {
     "one rate": (lambda: _model().compile(lr=-1), "Model.compile: lr: is -1, but"),
     "key of another": (lambda: _model().compile({"name": "adam", "momentum": 1}, lr=1e-3), 'optimizer={"name": "sgd", "momentum": 0.9}'),
     "rate": (lambda: _model().compile(lr_groups={"backbone": 0, "head": 1e-3}), 'model.freeze("backbone")'),
+    "decay": (lambda: _model().compile(lr_groups={"stem": {"lr": 1e-3, "decay": 0.5}}), '\n  lr_groups={"backbone": {"decay": ..}}'),
+    "option": (lambda: _model(head={"kind": "linear", "dropout": 0.1}), 'option of the head: head={"options": {"dropout": 0.2}}'),
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 
 _START = r"(?<![\w./\"])"
-_VALUE = r"(\"[^\"]*\"|\[[^\]]*\]|[\w.+-]*\w)"
+_VALUE = r"(\"[^\"]*\"|\[[^\]]*\]|\{[^{}]*\}|[\w.+-]*\w)"
 _TABLES = r"(optimizer|schedule|loss|lr_groups|head|split|options)"
 _DATA = "batch_size|augment|augment_views|options|split|on_corrupt|on_overlap|image_size|channels"
 _KEYS = {  # of a recipe -> the argument
@@ -53,9 +53,10 @@ def hint(text: str, given: Mapping[str, object]) -> str:
 
 
 def _table(toml: str) -> str:
-    """Return a table of TOML as a dict of Python; `{ .. }` where it has words and no values."""
+    """Return a table of TOML as a dict of Python, a value `..` as it is; `{ .. }` where it has words and no values."""
+    quoted = toml.replace(" ..", ' ".."')
     try:
-        return str(tomllib.loads(f"x = {{{toml}}}")["x"]).replace("'", '"')
+        return str(tomllib.loads(f"x = {{{quoted}}}")["x"]).replace("'", '"').replace('".."', "..")
     except tomllib.TOMLDecodeError:
         return f"{{ {toml} }}"
 
