@@ -41,9 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("benchmarks.cuda: needs a CUDA device, and torch finds none here; --device cpu tries what it does")
     machine.let_cublas_repeat()  # as the command line does, for all that is measured
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # loops and tests have sessions of their own, and are ended before this ends
+    # loops and tests have sessions of their own, and are ended before this ends
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     device = torch.device(options.device)
     record: dict[str, Any] = {"torch": torch.__version__, "settings": {**vars(options), "json": str(options.json)}}
     if device.type == "cuda":
@@ -107,9 +106,7 @@ def _measure_part(
             print(TABLES[part](rows).splitlines()[-1], file=sys.stderr, flush=True)
         _write(options.json, record)
         gc.collect()
-        with suppress(
-            RuntimeError
-        ):  # after an error of the device all that follows here fails as well, but not what has its own process
+        with suppress(RuntimeError):  # after an error of the device; what has a process of its own can go on
             torch.cuda.empty_cache()
     print(f"\n{part}\n{TABLES[part](rows)}")
     for name, why in skipped.items():
