@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tlkit.engine.domains import pseudo_labels
 from tlkit.engine.evaluate import evaluating
+from tlkit.engine.host_rows import HostRows
 from tlkit.engine.images.parts import TargetPart, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.step.step import Step
@@ -33,15 +34,14 @@ def label_(train: TrainingPart, target: TargetPart | None, step: Step, feed: Fee
     if train.pseudo is None:
         return
     assert target is not None  # these images are its
-    read, probabilities = [], []
+    read, probabilities = HostRows(), HostRows()
     with evaluating(step.network), torch.inference_mode():
         for x in feed.inputs(target.part, train.indices):
             watch()
             features, logits = step.read_and_answered(x)
-            read.append(features.flatten(1))
-            probabilities.append(step.network.task.probabilities(logits))
-    found = (torch.cat(each).cpu().numpy() for each in (read, probabilities))  # at once: a GPU is waited for then
-    train.pseudo[train.indices] = pseudo_labels.prototypes(*found)
+            read.add_(features.flatten(1))
+            probabilities.add_(step.network.task.probabilities(logits))
+    train.pseudo[train.indices] = pseudo_labels.prototypes(read.together().numpy(), probabilities.together().numpy())
 
 
 def state(train: TrainingPart) -> dict[str, Tensor]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from tlkit.engine.evaluate import evaluating
+from tlkit.engine.host_rows import HostRows
 from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.events import Observer
@@ -58,7 +60,11 @@ def embed(
     parts: dict[str, Part] = {"train": train, **own.parts}
     stages = list(network.stages.values())
     with evaluating(network), torch.inference_mode():
-        found = {
-            name: [pool(network.packing.opened(x, stages).last.float()) for x, _ in feed.held_out(part)] for name, part in parts.items()
-        }  # fmt: skip
-        return {name: torch.cat(each).cpu().numpy() for name, each in found.items()}  # at once: a GPU is waited for then
+        return {name: _embedded(network, stages, feed.held_out(part)) for name, part in parts.items()}
+
+
+def _embedded(network: Network, stages: Sequence[nn.Module], batches: Iterable[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
+    found = HostRows()
+    for x, _ in batches:
+        found.add_(pool(network.packing.opened(x, stages).last.float()))
+    return found.together().numpy()
