@@ -135,3 +135,16 @@ def test_one_process_runs_where_the_file_system_has_no_locks(
         pass
     with run_lock.locked(tmp_path):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
+def test_who_only_looks_whether_a_run_is_free_keeps_nobody_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `tlkit runs` does while a run is continued."""
+    import fcntl
+
+    (tmp_path / run_lock.LOCK).touch()
+    with (tmp_path / run_lock.LOCK).open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(time, "sleep", lambda _: looking.close())
+        with run_lock.locked(tmp_path):
+            assert looking.closed

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PATIENCE = 60.0  # seconds that whoever needs a lock waits that others hold for a moment
+MOMENT = 0.05  # seconds that whoever takes a lock at once still waits: `is_free` has it for an instant
 _GROWS_OLD = 30.0  # seconds without a sign of another machine's process, where a lock is a file that exists
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -42,7 +43,7 @@ def held(path: Path, *, timeout: float = PATIENCE) -> Iterator[None]:
 
 
 def is_free(path: Path) -> bool | None:
-    """Return whether no process holds the lock of a file; None where the system does not tell."""
+    """Return whether no process holds the lock of a file, by taking it for an instant; None where the system does not tell."""
     try:
         import fcntl
 

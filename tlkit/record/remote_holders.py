@@ -83,7 +83,7 @@ class RemoteHolders:
         from filelock import Timeout  # here, since the command line imports this at its start
 
         try:
-            with file_lock.held(self.folder / name / run_lock.LOCK, timeout=0.0):
+            with file_lock.held(self.folder / name / run_lock.LOCK, timeout=file_lock.MOMENT):
                 unchanged()
                 self.begin(name)
         except Timeout:

@@ -82,12 +82,12 @@ def locked(
 
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(file_lock.held(path, timeout=0))
+            stack.enter_context(file_lock.held(path, timeout=file_lock.MOMENT))
         except Timeout:
             refuse_alive()
             file_lock.break_(path)
             try:
-                stack.enter_context(file_lock.held(path, timeout=0))
+                stack.enter_context(file_lock.held(path, timeout=file_lock.MOMENT))
             except Timeout:  # a third process was faster
                 raise held_by from None
         else:
