@@ -101,7 +101,7 @@ class Training:
                     self.epochs.append(epoch)
                     if epoch.best:
                         with fit.averaged():
-                            best = _copies(self.network.tensors())
+                            best, first = _copies(self.network.tensors()), {}
                         self.optimizer = _copies(fit.optimizer_state()) if isinstance(fit, Fit) else {}
                     told.epoch(epoch)
                     if stop():
