@@ -41,13 +41,16 @@ def add_(arms: Mapping[str, dict[str, Any]]) -> None:
 
 
 def labels_are_worth_more(arms: Mapping[str, Mapping[str, Any]]) -> tuple[str, str] | None:
-    """Return an arm with a few target labels beside the source, and the best method without a label, where the first one is better."""
+    """Return an arm with a few target labels beside the source, and the best arm without a label, where the first one is better.
+
+    Where no arm has a method there is nothing to say.
+    """
     known = {
         name: (arm[KEY], found) for name, arm in arms.items() if KEY in arm and (found := _accuracy(arm, arm[KEY]["target"]))
     }
     few = {name: found for name, (table, found) in known.items() if table["labels_per_class"] and table["source"]}
-    without = {name: found for name, (table, found) in known.items() if not table["labels_per_class"] and not _plain(table)}
-    if not few or not without:
+    without = {name: found for name, (table, found) in known.items() if not table["labels_per_class"]}
+    if not few or all(_plain(known[name][0]) for name in without):
         return None
     best, rival = max(few, key=few.__getitem__), max(without, key=without.__getitem__)
     return (best, rival) if few[best] > without[rival] else None
