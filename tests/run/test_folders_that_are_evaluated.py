@@ -47,6 +47,13 @@ def test_a_note_names_the_data_set_whose_error_is_told(photos: Path) -> None:
     assert "where another data set reads it: " in said
 
 
+def test_a_folder_with_the_table_of_the_recipe_is_read_by_it(photos: Path) -> None:
+    (photos / "mine.csv").write_text("path,label\nants/1.png,ants\nbees/1.png,bees\n")
+    assert found(photos, DataTable(name="csv", options={"path": "elsewhere"}))[0] == "folder"
+    name, notes = found(photos, DataTable(name="csv", options={"path": "elsewhere", "file": "mine.csv"}))
+    assert (name, ["read as csv" in each for each in notes]) == ("csv", [True])
+
+
 def test_a_table_outside_of_a_folder_is_not_of_its_images(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     file, place = tmp_path_factory.mktemp("lists") / "train.csv", photos / "ants"
     file.write_text("path,label\n1.png,ants\n")

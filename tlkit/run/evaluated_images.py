@@ -114,7 +114,15 @@ def _readers(on: str, table: DataTable, wanted: Targets) -> list[str]:
         image_files.below(Path(on), where="", bands=table.channels is not None)
     except DataError:  # of clips, shards
         return [*own, _CLASSES]
-    return [_CLASSES, *own]
+    return [*own, _CLASSES] if own and _has_files(on, table) else [_CLASSES, *own]
+
+
+def _has_files(on: str, table: DataTable) -> bool:
+    """Return whether a folder has a file by the name that the run's recipe gives it, a table for instance."""
+    model = registry.get(Dataset, table.name).options
+    defaults = {} if model is None else {name: field.default for name, field in model.model_fields.items()}
+    named = [table.options.get(key, defaults[key]) for key in path_options(model)]
+    return any(isinstance(name, str) and not _is_whole(name) and (Path(on) / name).is_file() for name in named)
 
 
 def _takes_path(name: str) -> bool:
