@@ -299,6 +299,19 @@ def test_requires_grad_is_not_the_way_to_freeze_and_is_put_back_after_a_fit() ->
     assert 'model.freeze("stem")' in str(caught.value)
 
 
+def test_a_copy_that_a_callback_makes_of_a_model_is_trained_on() -> None:
+    """Though parts of it are frozen in that epoch."""
+    mine, copies = model().freeze("stem", epochs=1), []
+
+    class Copy:
+        def on_epoch_end(self, epoch: int, logs: object) -> None:
+            copies.append(copy.deepcopy(mine))
+
+    mine.compile(lr=1e-2)
+    mine.fit(PIXELS, [0, 1] * 6, epochs=2, batch_size=6, verbose=0, callbacks=[Copy()])
+    assert len(copies[0].fit(PIXELS, [0, 1] * 6, epochs=2, batch_size=6, verbose=0)) == 2
+
+
 @pytest.mark.parametrize("verb", ["compile", "freeze", "fit"])
 def test_a_callback_changes_nothing_of_the_fit_that_calls_it(verb: str) -> None:
     class Change:

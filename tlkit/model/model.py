@@ -553,6 +553,8 @@ class Model:
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
         made = memo[id(self)] = type(self).__new__(type(self))
         made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        if self._turn.training:
+            made.network.requires_grad_(True)  # as fit leaves it; what is frozen in this epoch is no wish of the program's
         return made
 
     def __repr__(self) -> str:

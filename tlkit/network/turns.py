@@ -23,10 +23,10 @@ class Turn:
     """
 
     def __init__(self) -> None:
-        self.training = False
         self._start()
 
     def _start(self) -> None:
+        self.training = False
         self._lock, self._process = threading.RLock(), os.getpid()
         self._owner, self._times = 0, 0  # the thread that has it, 0 for none, and how often
 
