@@ -490,6 +490,11 @@ def test_the_gap_closed_is_of_target_trained_minus_source_only() -> None:
         before, arms[name]["also"]["art"]["accuracy"]["mean"] = arms[name]["also"]["art"]["accuracy"]["mean"], 0.8
         assert gained.labels_are_worth_more(arms) is None
         arms[name]["also"]["art"]["accuracy"]["mean"] = before
+    arms["other"] = arm(0.8, method="coral")
+    arms["other"]["seeds"]["0"]["adapt"]["target"] = "photo"
+    arms["other"]["also"] = {"photo": {"accuracy": {"mean": 0.8}}}
+    gained.add_(arms)
+    assert gained.labels_are_worth_more(arms) == ("few", "coral"), "one of another target says nothing of this one"
     arms["again"] = arm(0.4)  # of two arms of the source alone it is not known which one counts
     gained.add_(arms)
     assert "gap" not in arms["again"]["adapt"]

@@ -49,10 +49,16 @@ def labels_are_worth_more(arms: Mapping[str, Mapping[str, Any]]) -> tuple[str, s
         name: (arm[KEY], found) for name, arm in arms.items() if KEY in arm and (found := _accuracy(arm, arm[KEY]["target"]))
     }
     few = {name: found for name, (table, found) in known.items() if table["labels_per_class"] and table["source"]}
-    without = {name: found for name, (table, found) in known.items() if not table["labels_per_class"]}
-    if not few or all(_plain(known[name][0]) for name in without):
+    if not few:
         return None
-    best, rival = max(few, key=few.__getitem__), max(without, key=without.__getitem__)
+    best = max(few, key=few.__getitem__)
+    target = known[best][0]["target"]  # of another one no image is the same
+    without = {
+        name: found for name, (table, found) in known.items() if not table["labels_per_class"] and table["target"] == target
+    }
+    if all(_plain(known[name][0]) for name in without):
+        return None
+    rival = max(without, key=without.__getitem__)
     return (best, rival) if few[best] > without[rival] else None
 
 
