@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def text(place: str) -> str:
 
 
 def fetch(place: str, path: Path) -> None:
-    """Copy a file from an address.
+    """Copy a file from an address, with the time at which it was written there, where the system knows it.
 
     Raises:
         DataError: it cannot be read.
@@ -62,6 +63,9 @@ def fetch(place: str, path: Path) -> None:
     files = system(place)
     try:
         asked(place, lambda: files.get_file(place, str(beside)), patience=_PATIENCE)
+        written = asked(place, lambda: _written(files, place))
+        if written is not None:
+            os.utime(beside, (written, written))
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -93,6 +97,13 @@ def remove(place: str) -> None:
     """
     files = system(place)
     asked(place, lambda: files.rm_file(place))
+
+
+def _written(files: Any, place: str) -> float | None:
+    """Return when a file was written, seconds since 1970; None where its system does not know."""
+    with suppress(NotImplementedError, LookupError, AttributeError, FileNotFoundError):
+        return float(files.modified(place).timestamp())
+    return None
 
 
 def _version(known: dict[str, Any]) -> str:

@@ -327,11 +327,13 @@ def test_runs_behind_an_address_are_listed_from_their_copy(run: Cli, tmp_path: P
     here, there = RemoteRuns(f"file://{tmp_path}/there/runs", tmp_path / "here"), f"file://{tmp_path}/there/runs"
     write(here, **{"recipe.toml": "", "result.json": "{}"})
     here.send_all("toy")
+    os.utime(tmp_path / "there" / "runs" / "toy" / "main-s0-1" / "result.json", (1e9, 1e9))
     copy = remote_runs.of(there)
     for address, folder in ((there, copy.folder), (f"{there}/toy", copy.folder / "toy")):
         code, out, err = run("runs", address, "--json")
-        listed = [each["folder"] for each in json.loads(out)["runs"]]
-        assert (code, listed) == (0, [str(copy.folder / "toy" / "main-s0-1")])
+        (listed,) = json.loads(out)["runs"]
+        assert (code, listed["folder"]) == (0, str(copy.folder / "toy" / "main-s0-1"))
+        assert listed["written"] == "2001-09-09T01:46:40+00:00", "not when it was fetched"
         assert err == f"{address}: read from its copy, {folder}\n"
     fsspec.filesystem("file").rm(f"{tmp_path}/there/runs/toy", recursive=True)
     (tmp_path / "there" / "runs" / "other").mkdir()
