@@ -18,6 +18,7 @@ DOMAIN = "head.domain"  # what a method of [adapt] trains beside the head, cover
 BESIDE = (AUX, DOMAIN)
 Freeze = Mapping[str, bool | Until]
 Rates = Mapping[str, float | Auto | Rate]
+_FEW = 12  # keys; to look at all of them takes less time than to list what may cover a parameter
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,8 @@ def _paths(name: str) -> Iterator[str]:
 
 def _covering(keys: Collection[str], parameter: Parameter, stages: Sequence[str]) -> Iterator[tuple[int, str]]:
     """Yield the keys that cover a parameter, each after how specific it is; only the few that may are looked at."""
-    for key in {BACKBONE, HEAD, parameter.stage, *_paths(parameter.name)}:
+    near = keys if len(keys) < _FEW else {BACKBONE, HEAD, parameter.stage, *_paths(parameter.name)}
+    for key in near:
         if key in keys and (rank := matches(key, parameter, stages)) is not None:
             yield rank, key
 
