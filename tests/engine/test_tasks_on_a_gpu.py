@@ -17,7 +17,7 @@ from toy_training import CPU, Training, training
 from tlkit import tasks
 from tlkit.compiler import compiler, memory_estimate
 from tlkit.compiler.loss_memory import loss_bytes
-from tlkit.engine import host_rows, pseudo_labelling, tiles, transfer
+from tlkit.engine import evaluate, host_rows, pseudo_labelling, tiles, transfer
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.explanation import excitation
 from tlkit.engine.images import device_batches
@@ -185,7 +185,7 @@ def test_views_of_images_come_to_the_host_together(monkeypatch: pytest.MonkeyPat
     assert (found.shape, copied) == ((4, 3), [(4, 3)])
 
 
-@pytest.mark.parametrize("what", ["pseudo-labels", "patches", "domains", "inspection"])
+@pytest.mark.parametrize("what", ["pseudo-labels", "patches", "domains", "inspection", "evaluation"])
 def test_batches_come_to_the_host_together(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """Each copy waits for a GPU, which then has nothing to do until the host has asked for the next batch. What is kept of all images of
     a data set, not of some of them, is copied before it fills the GPU.
@@ -206,6 +206,9 @@ def test_batches_come_to_the_host_together(toy_recipe: Path, monkeypatch: pytest
         copied.clear()
         if what == "pseudo-labels":
             pseudo_labelling.label_(train, SimpleNamespace(part=None), step, feed, watch=lambda: None)
+        elif what == "evaluation":
+            targets = torch.zeros(2, dtype=torch.int64)
+            evaluate.evaluate(mine.network, step.read_and_answered, [(x, targets) for x in batches], watch=lambda: None)
         elif what == "patches":
             excitation.scan(mine.network, batches)
         elif what == "domains":
@@ -216,7 +219,7 @@ def test_batches_come_to_the_host_together(toy_recipe: Path, monkeypatch: pytest
                 watch=lambda: None,
             )  # fmt: skip
         assert copied
-        assert set(copied) == {2 if room == 1 and what in ("pseudo-labels", "inspection") else images}
+        assert set(copied) == {2 if room == 1 and what in ("pseudo-labels", "inspection", "evaluation") else images}
 
 
 # ---- boxes

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from tlkit.engine.host_rows import HostRows
 from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.network.network import Network
 from tlkit.tasks import Predictions
@@ -32,7 +33,7 @@ def evaluate(
         together: From the rows of these images to those of all, where other processes have others.
         sampled: Keeps what the head reads of some of the images, where a report shows images of the task; None for none.
     """
-    logits, targets, reduction = [], [], network.task.reduction
+    logits, targets, reduction = HostRows(), HostRows(), network.task.reduction
     if network.task.shown is None:  # no report shows single images of it
         sampled = None
     with evaluating(network), torch.inference_mode():
@@ -42,12 +43,12 @@ def evaluate(
             found = found.float()
             if reduction is not None:
                 found, each = reduction.rows(found, each), each.new_zeros(len(each), 1)
-            logits.append(found)
-            targets.append(each)
+            logits.add_(found)
+            targets.add_(each)
             if sampled is not None:
                 sampled.add_(read)
-    # Metrics ask for many numbers one by one, so all of them are computed from one copy on the host.
-    both = together(torch.cat(logits).cpu()), together(torch.cat(targets).cpu())
+    # Metrics ask for many numbers one by one, so all of them are computed on the host.
+    both = together(logits.together()), together(targets.together())
     features = None if sampled is None else sampled.together()
     return Predictions(*both, network.task, network.positive, network.logarithms, features)
 
