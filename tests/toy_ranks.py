@@ -150,10 +150,11 @@ def stopped(mine: Training, ranks: Ranks) -> list[object]:
 
     if isinstance(ranks, Group) and ranks.rank == 0:
         ranks = replace(ranks, deadline=deadline)
-    fit = Fit(
-        plan, prepared.start.get(), prepared.job.resolved.network_plugins, prepared.train, prepared.evaluated,
-        device=torch.device("cpu"), observer=Observer(), watch=lambda: None, ranks=ranks,
+    given = Learning(
+        plan=plan, network=prepared.start.get(), plugins=prepared.job.resolved.network_plugins, train=prepared.train,
+        evaluated=prepared.evaluated, device=torch.device("cpu"), observer=Observer(), ranks=ranks,
     )  # fmt: skip
+    fit = Fit(given)
     try:
         list(fit.epochs())
     except OutOfTime as error:

@@ -565,7 +565,7 @@ def test_trial_elsewhere_ends_with_the_batch_in_which_the_time_is_over(monkeypat
 def test_executor_without_ways_to_try_is_refused(more: tuple[str, ...], run: Cli, pictures: Path) -> None:
     code, _, err = run("advise", "pictures", "--executor", "here", *more)
     assert (code, err.splitlines()[0]) == (
-        1,
+        2,
         "--executor here: carries out runs that try ways to train, and nothing is tried.",
     )
 

@@ -80,7 +80,7 @@ def test_kind_that_there_is_not_is_answered_with_the_nearest(run: Cli) -> None:
 
 def test_device_that_is_not_here_is_said_in_our_words(run: Cli, toy_recipe: Path) -> None:
     code, _, text = run("plan", toy_recipe, "--device", "cudda")
-    assert code == 1
+    assert code == 2
     assert 'did you mean "cuda"?' in text
     code, _, text = run("plan", toy_recipe, "--device", "cuda:97")
     assert code == 1

@@ -24,6 +24,7 @@ from tlkit import api, file_digests, files
 from tlkit.compiler import format_timing, step_timing, timing
 from tlkit.engine.fit import Fit
 from tlkit.engine.formats import DTYPES
+from tlkit.engine.learning import Learning
 from tlkit.engine.prefix import prefix
 from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted, PluginError, TlkitError
@@ -490,9 +491,10 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ComputeFormat, ...]]:
     seen: list[tuple[ComputeFormat, ...]] = []
 
     class Spied(Fit):
-        def __init__(self, plan: object, *rest: object, **more: object) -> None:
+        def __init__(self, given: Learning) -> None:
+            plan = given.plan
             seen.append((plan.compute_format, *(phase.fixed.compute_format for phase in plan.phases if phase.fixed)))
-            super().__init__(plan, *rest, **more)
+            super().__init__(given)
 
     monkeypatch.setattr("tlkit.engine.learner.Fit", Spied)
     return seen
