@@ -29,6 +29,8 @@ from tlkit.record.report_data import ReportData
 from tlkit.reports import curves
 from tlkit.reports.page import (
     arm_charts,
+    arm_scores,
+    arm_table,
     comparison,
     evaluation,
     frame,
@@ -209,25 +211,25 @@ def larger(run: ShownRun) -> ShownRun:
 
 def test_table_has_the_mean_and_interval_over_seeds(applied: Path, arms: list[ShownArm]) -> None:
     summary = json.loads((applied / "result.json").read_text())["arms"]
-    for row, arm in zip(comparison.rows(arms), arms, strict=False):
-        known, cells = summary[arm.name]["test"]["accuracy"], dict(zip(comparison.columns(arms), row.cells, strict=True))
+    for row, arm in zip(arm_table.rows(arms), arms, strict=False):
+        known, cells = summary[arm.name]["test"]["accuracy"], dict(zip(arm_table.columns(arms), row.cells, strict=True))
         assert cells["test accuracy"] == f"{known['mean']:.1%}"
         assert cells["95 % interval"] == f"{known['low']:.1%} to {known['high']:.1%}"
         assert cells["interval by"] == "Student's t over 3 seeds"
-    chance, commonest = comparison.rows(arms)[-2:]
+    chance, commonest = arm_table.rows(arms)[-2:]
     assert (chance.name, chance.cells[1]) == ("chance", "25.0%")
     assert commonest.name == "the commonest class"
     by, size = "How the 95 % intervals were computed: Student's t over 3 seeds.", f"{arms[0].first.result.parameters.total:,}"
-    heads, shown, notes = comparison.table(arms)
+    heads, shown, notes = arm_table.table(arms)
     assert heads[:4] == ["runs", "test accuracy", "95 % interval", "train accuracy"]
     assert (notes, "of" in heads) == ([by, f"Each network has {size} parameters."], False), "it is the same of all arms"
     assert {len(row.cells) for row in shown} == {len(heads)}
     assert html.escape(" ".join(notes)).replace("&#x27;", "&#39;") in (applied / "report.html").read_text()
     one = ShownArm(arms[0].name, [larger(run) for run in arms[0].runs[:1]])
-    heads, shown, notes = comparison.table([one, *arms[1:]])
-    assert (heads, notes) == (comparison.columns(arms), [])
-    assert [row.cells for row in shown] == [row.cells for row in comparison.rows([one, *arms[1:]])]
-    heads, shown, notes = comparison.table([ShownArm(arm.name, arm.runs[:2]) for arm in arms])
+    heads, shown, notes = arm_table.table([one, *arms[1:]])
+    assert (heads, notes) == (arm_table.columns(arms), [])
+    assert [row.cells for row in shown] == [row.cells for row in arm_table.rows([one, *arms[1:]])]
+    heads, shown, notes = arm_table.table([ShownArm(arm.name, arm.runs[:2]) for arm in arms])
     assert (heads[:3], len(notes)) == (["runs", "test accuracy", "train accuracy"], 1), "two seeds have no interval"
     assert {len(row.cells) for row in shown} == {len(heads)}
 
@@ -242,10 +244,10 @@ def test_result_is_of_the_metric_that_the_task_is_judged_by_and_the_one_that_cho
     assert comparison.sentence(masks).startswith(
         f"{masks[0].name} has Dice 0.710 (95 % interval {interval}) and IoU 0.500 (95 % interval 0.500 to 0.500) on the test images."
     )
-    heads = comparison.columns(masks)
+    heads = arm_table.columns(masks)
     assert heads[:5] == ["runs", "test Dice", "95 % interval of Dice", "test IoU", "95 % interval of IoU"]
     assert not any("accuracy" in head or "points" in head for head in heads), "of pixels, most of them the ground's"
-    for row in comparison.rows(masks):
+    for row in arm_table.rows(masks):
         cells = dict(zip(heads, row.cells, strict=True))
         assert row.cells[:4] == ("3", "0.710", interval, "0.500")
         assert (cells["interval by"], cells["test loss"]) == ("Student's t over 3 seeds", "0.200")
@@ -293,7 +295,7 @@ def test_interval_of_one_run_is_wilson_s_of_its_images(arms: list[ShownArm]) -> 
     one = ShownArm("one", arms[0].runs[:1])
     found = predictions.load(one.first.folder).part("test")
     right = int((found.logits.argmax(1) == found.label).sum())
-    mean, interval, kind = comparison.interval_of(one)
+    mean, interval, kind = arm_scores.interval_of(one)
     assert mean == pytest.approx(right / len(found.label))
     assert (interval.low, interval.high) == pytest.approx(proportion_confint(right, len(found.label), method="wilson"))
     assert kind == f"Wilson, {len(found.label)} images, one run"

@@ -39,7 +39,7 @@ from tlkit.recipe.domains import AdaptTable
 from tlkit.record import domains as gained
 from tlkit.record import report_data
 from tlkit.reports import differences, domain_rows, plan_table
-from tlkit.reports.page import comparison, runs
+from tlkit.reports.page import arm_table, comparison, runs
 from tlkit.run import domain_features, loading, stage_outputs
 from tlkit_adapters import alignment
 
@@ -416,8 +416,8 @@ def test_arms_that_name_a_method_keep_the_rest(
     assert '<th scope="row">red</th><td>{:.1%}</td><td>{:.1%}</td>'.format(*recalls) in report
     shown = runs.by_arm(runs.read(runs.find([recipe.parent / "runs" / "adapted"])))  # the page has the same differences
     cells = {
-        row.name: dict(zip(comparison.columns(shown, "source_only"), row.cells, strict=True))
-        for row in comparison.rows(shown, "source_only")
+        row.name: dict(zip(arm_table.columns(shown, "source_only"), row.cells, strict=True))
+        for row in arm_table.rows(shown, "source_only")
     }
     for name in ("coral", "few"):
         assert cells[name]["against source_only, dark (points)"] == differences.short(record[name]["difference"])
@@ -437,7 +437,7 @@ def test_arms_that_name_a_method_keep_the_rest(
     assert words.startswith(
         f"{blind[0].name} has {accuracy[blind[0].name]:.1%} accuracy on the test images of dark, the target. "
     )
-    assert "nan" not in "".join([words, *(cell for row in comparison.rows(blind) for cell in row.cells)])
+    assert "nan" not in "".join([words, *(cell for row in arm_table.rows(blind) for cell in row.cells)])
     low, high = accuracy["source_only"], accuracy["target_trained"]
     if high > low:
         assert record["coral"]["adapt"]["gap"]["closed"] == pytest.approx((accuracy["coral"] - low) / (high - low))

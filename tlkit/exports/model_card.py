@@ -16,7 +16,7 @@ from tlkit.exports.forms import Form
 from tlkit.exports.torch_file import CLASSES
 from tlkit.plans import licences
 from tlkit.record import run_folder, selection
-from tlkit.reports.page import comparison, runs
+from tlkit.reports.page import arm_scores, runs
 from tlkit.reports.page.runs import ShownArm
 from tlkit.reports.plain_text import plain
 
@@ -104,7 +104,7 @@ def _result(run: FinishedRun, also: str) -> str:
 
 
 def _interval(arm: ShownArm, by: str) -> str:
-    mean, interval, kind = comparison.interval_of(arm, by)
+    mean, interval, kind = arm_scores.interval_of(arm, by)
     shown = [selection.value({by: each}, by) for each in (mean, *(() if interval is None else (interval.low, interval.high)))]
     known = "" if interval is None else f"95 % interval {shown[1]} to {shown[2]}"
     if len(arm.runs) == 1:

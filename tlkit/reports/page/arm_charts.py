@@ -8,7 +8,7 @@ from typing import Any
 
 from tlkit import tasks
 from tlkit.record import selection
-from tlkit.reports.page import comparison, over_fitting
+from tlkit.reports.page import arm_scores, over_fitting
 from tlkit.reports.page.charts import COLOURS, Chart, height, rounded
 from tlkit.reports.page.runs import ShownArm, ShownRun
 from tlkit.reports.plan_table import rate_text
@@ -41,7 +41,7 @@ def deciding(arms: Sequence[ShownArm]) -> Chart | None:
 
 
 def _judged(arms: Sequence[ShownArm]) -> str:
-    return tasks.drawn_by(_held_out(arms), comparison.judged_by(arms))
+    return tasks.drawn_by(_held_out(arms), arm_scores.judged_by(arms))
 
 
 def _held_out(arms: Sequence[ShownArm]) -> list[Mapping[str, float]]:
@@ -152,7 +152,7 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
 
     An arm whose images do not define the metric has no point; None where fewer than two arms have one.
     """
-    by = comparison.judged_by(arms)
+    by = arm_scores.judged_by(arms)
     known = {arm.name: [run.scores[by] for run in arm.runs if by in run.scores] for arm in arms}
     means = {name: numbers.fmean(values) for name, values in known.items() if values}
     if len(means) < 2:

@@ -18,6 +18,8 @@ from tlkit.record import run_folder, selection
 from tlkit.reports import domain_rows, ensemble_rows, plan_table
 from tlkit.reports.page import (
     arm_charts,
+    arm_scores,
+    arm_table,
     comparison,
     data,
     domains,
@@ -117,7 +119,7 @@ def render(
         *spent,
     ]
     of_members = {run.folder.name: run.result.test for arm in arms for run in arm.runs}
-    columns, rows, notes = comparison.table(arms, baseline, ensembles)
+    columns, rows, notes = arm_table.table(arms, baseline, ensembles)
     values = {
         "title": title or ", ".join(names),
         "sentence": comparison.sentence(arms, baseline),
@@ -134,7 +136,7 @@ def render(
         "ensembles": [
             line.removeprefix("ensemble").strip()
             for each in ensembles
-            for line in ensemble_rows.notes(each, comparison.judged_by(arms), of_members)
+            for line in ensemble_rows.notes(each, arm_scores.judged_by(arms), of_members)
         ],
         "differences": comparison.differences(arms, baseline),
         "targets": sorted({arm.first.target for arm in arms if arm.first.target}),
