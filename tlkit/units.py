@@ -21,9 +21,9 @@ def channels(count: int) -> str:
     return "1 band" if count == 1 else f"{count} bands"
 
 
-def images(count: int) -> str:
-    """Return a number of images as text."""
-    return "1 image" if count == 1 else f"{count:,} images"
+def images(count: int, *, kind: str = "") -> str:
+    """Return a number of images as text; `kind` stands before the noun, "test "."""
+    return f"1 {kind}image" if count == 1 else f"{count:,} {kind}images"
 
 
 def size(count: float) -> str:

@@ -31,8 +31,8 @@ def evaluation(
         values: Each metric.
         per_class: Of each class.
     """
-    counted = units.images(images)
-    title = Text(f"{on}: {counted.replace('image', 'test image') if part == 'test' else f'all {counted}'}", style="italic")
+    counted = units.images(images, kind="test ") if part == "test" else f"all {units.images(images)}"
+    title = Text(f"{on}: {counted}", style="italic")
     grid = Table.grid(padding=(0, 3, 0, 0))
     for row in metrics(values, per_class):
         grid.add_row(*row)

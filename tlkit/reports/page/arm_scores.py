@@ -46,10 +46,9 @@ def leads(arms: Sequence[ShownArm]) -> list[str]:
 def mean_of(arm: ShownArm, by: str) -> tuple[str, str]:
     """Return the mean of a metric over an arm's runs, and its interval over seeds; "" for what is not known."""
     mean, interval, _ = interval_of(arm, by)
-    percent = tasks.metric_labels()[by].percent
-    text = score_text(mean, percent=percent) if np.isfinite(mean) else ""
+    text = selection.value({by: mean}, by) if np.isfinite(mean) else ""
     ends = () if interval is None else (interval.low, interval.high)
-    return text, " to ".join(score_text(end, percent=percent) for end in ends)
+    return text, " to ".join(selection.value({by: end}, by) for end in ends)
 
 
 def on_target(arm: ShownArm, target: str) -> tuple[str, str]:
@@ -58,11 +57,6 @@ def on_target(arm: ShownArm, target: str) -> tuple[str, str]:
     if found is None:
         return "", ""
     return f"{found['mean']:.1%}", "" if found["low"] is None else f"{found['low']:.1%} to {found['high']:.1%}"
-
-
-def score_text(value: float, *, percent: bool) -> str:
-    """Return a score in percent, or from 0 to 1."""
-    return f"{value:.1%}" if percent else f"{value:.3f}"
 
 
 def arm_named(arms: Sequence[ShownArm], name: str) -> ShownArm:

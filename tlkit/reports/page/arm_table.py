@@ -14,7 +14,7 @@ from tlkit.record import selection
 from tlkit.reports import ensemble_rows
 from tlkit.reports.differences import head
 from tlkit.reports.page import comparison
-from tlkit.reports.page.arm_scores import arm_named, interval_of, judged_by, leads, mean_of, on_target, score_text
+from tlkit.reports.page.arm_scores import arm_named, interval_of, judged_by, leads, mean_of, on_target
 from tlkit.reports.page.runs import ShownArm
 
 _INTERVAL, _BY, _OF = "95 % interval", "interval by", "of"  # heads of columns
@@ -106,7 +106,6 @@ def _row(arm: ShownArm, arms: Sequence[ShownArm], against: Sequence[str]) -> Row
     train = [value for run in arm.runs if (value := run.train_accuracy) is not None]
     trained = numbers.fmean(train) if train else None
     loss = arm.summary("loss")
-    metrics = tasks.metric_labels()
     found = {name: arm.summary(name) for name in _more(arms)}
     times = [line["seconds"] for run in arm.runs for line in run.metrics]
     rates = [rate for run in arm.runs for line in run.metrics if (rate := line.get("images_per_second")) is not None]
@@ -125,7 +124,7 @@ def _row(arm: ShownArm, arms: Sequence[ShownArm], against: Sequence[str]) -> Row
             *(["" if trained is None else f"{trained:.1%}"] if usual else []),
             *(["" if trained is None or not known else f"{(trained - mean) * 100:+.1f}"] if usual else []),
             "" if loss is None else f"{loss['mean']:.3f}",
-            *("" if each is None else score_text(each["mean"], percent=metrics[name].percent) for name, each in found.items()),
+            *("" if each is None else selection.value({name: each["mean"]}, name) for name, each in found.items()),
             ", ".join(sorted({str(run.result.best_epoch) for run in arm.runs}, key=int)),
             f"{result.parameters.trained:,}",
             f"{result.parameters.total:,}",
@@ -151,5 +150,5 @@ def _ensemble_row(record: Mapping[str, Any], heads: Sequence[str], split: str) -
             cells[_BY] = f"Student's t over {accuracy['n']} runs"
     for name in heads:
         if name in labels and labels[name] in scores:
-            cells[name] = score_text(scores[labels[name]]["mean"], percent=known[labels[name]].percent)
+            cells[name] = selection.value({labels[name]: scores[labels[name]]["mean"]}, labels[name])
     return Row(ensemble_rows.name(record), tuple(cells[head] for head in heads))

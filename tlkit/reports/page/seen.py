@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tlkit import tasks
 from tlkit.record import confusion as confusions
+from tlkit.record import selection
 from tlkit.record.calibration import Calibrated
 from tlkit.record.report_data import ReportData
 from tlkit.reports.page import evaluation_charts, image_map, pictures
@@ -21,7 +23,7 @@ _THUMBNAILS, _POINTS = 400, 2000  # of a page
 _IMAGES, _OF_DATA = 168, 72  # of the thumbnails: images of "What the network sees", and of "The data"; the others are on maps
 _MASKS = 6  # pictures with masks of each kind
 _DRAWN = ("worst", "best")  # kinds of pictures with masks or boxes on them
-_MEASURES = {"f1": "F1", "dice": "Dice", "average_precision": "average precision"}
+_MEASURES = ("f1", "dice", "average_precision")  # of a class; a task has one of them
 _LISTED = 300  # classes in the table; of more the worst
 
 
@@ -185,16 +187,15 @@ def _classes(evaluation: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], tupl
     if len(rows) > _LISTED:
         rows = sorted(rows, key=lambda row: row[1].get(key) or 0.0)[:_LISTED]
     heads = [column for column in ("precision", "recall", key) if any(each.get(column) is not None for _, each in rows)]
-    cells = [
-        (name, f"{each['images']:,}", *(_part(each.get(column), percent=column != key) for column in heads))
-        for name, each in rows
-    ]
-    return cells, ("class", "images", *(_MEASURES.get(column, column) for column in heads))
+    cells = [(name, f"{each['images']:,}", *(_text(each.get(column), column) for column in heads)) for name, each in rows]
+    return cells, ("class", "images", *map(tasks.metric_label, heads))
 
 
-def _part(value: float | None, *, percent: bool) -> str:
-    """Return precision or recall in percent, and a measure as everywhere else, from 0 to 1."""
-    return "" if value is None else f"{value:.1%}" if percent else f"{value:.3f}"
+def _text(value: float | None, column: str) -> str:
+    """Return precision or recall in percent, and a measure as everywhere else."""
+    if value is None:
+        return ""
+    return selection.value({column: value}, column) if column in _MEASURES else f"{value:.1%}"
 
 
 def _matrix_picture(arm: str, counts: np.ndarray[Any, Any]) -> Picture:
