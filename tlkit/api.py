@@ -239,7 +239,9 @@ def inspect(
     from tlkit.run import data_inspection, executor, shared_pictures, torch_settings  # which import torch, as in `advise`
     from tlkit.run.signals import watching
 
-    where = executor.device_of(device, note=watcher.note)
+    where, folder = executor.device_of(device, note=watcher.note), Path(runs) / read.name
+    if not of_folder:
+        files.refuse_unwritable(folder)
     with torch_settings.applied(where), watching() as watch:
         job, why = data_inspection.job_of(resolved, seed=read.seeds[0], places=places, runs=Path(runs), where=str(source))
         prepared = shared_pictures.prepare(job, {}, device=where, observer=watcher, watch=watch)
@@ -247,7 +249,6 @@ def inspect(
             prepared, embeds="always", device=where, observer=watcher, watch=watch, note=why
         )
     if not of_folder:
-        folder = Path(runs) / read.name
         try:
             findings.save(folder, found, thumbnails)
         except OSError as error:

@@ -192,16 +192,16 @@ def refuse_unwritable(folder: Path) -> None:
     """Raise an error for a folder that cannot be created or written, before any work is done.
 
     Raises:
-        RunFailed: with what would help.
+        TlkitError: with what would help; nothing has failed yet that could have been done.
     """
     file = file_in_place_of(folder)
     if file is not None:
-        raise unwritable(folder, OSError(errno.ENOTDIR, f"{shown(file)} is a file, not a folder"))
+        raise TlkitError(*_unwritable(folder, OSError(errno.ENOTDIR, f"{shown(file)} is a file, not a folder")))
     place = folder.absolute()
     while not os.path.lexists(place):
         place = place.parent
     if not os.access(place, os.W_OK | os.X_OK):
-        raise unwritable(folder, OSError(errno.EACCES, os.strerror(errno.EACCES)))
+        raise TlkitError(*_unwritable(folder, OSError(errno.EACCES, os.strerror(errno.EACCES))))
 
 
 def refuse_file(path: Path, name: str) -> None:
@@ -247,13 +247,15 @@ def replace_named(path: Path, content: bytes | str, name: str) -> None:
 
 def unwritable(folder: Path, error: OSError) -> RunFailed:
     """Return the error for a failed write, of a folder or of a file in it that something else stands in the way of."""
+    return RunFailed(*_unwritable(folder, error))
+
+
+def _unwritable(folder: Path, error: OSError) -> tuple[str, str]:
     if isinstance(error, IsADirectoryError | NotADirectoryError) and error.filename:
-        return RunFailed(
-            f"{error.filename}: cannot be written: {error.strerror}.", "move it away and run the same command again"
-        )
+        return f"{error.filename}: cannot be written: {error.strerror}.", "move it away and run the same command again"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     hint = "make room and run" if full else f"name another folder with {option('runs')}, or make this one writable and run"
-    return RunFailed(
+    return (
         f"{folder}: cannot be written: {error.strerror or error}.",
         f"{hint} the same command again; what is saved is kept",
     )
