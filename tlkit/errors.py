@@ -3,6 +3,7 @@
 The rule: the first line says where and what is wrong and stands alone; indented lines say what would be right.
 """
 
+import copyreg
 import json
 import os
 import shlex
@@ -31,7 +32,8 @@ class TlkitError(Exception):
     def __init__(self, problem: str, *hints: str) -> None:
         self.problem = _one_line(problem)
         self.hints = tuple(_one_line(line) for line in hints if line)
-        super().__init__("\n".join([self.problem, *(f"  {line}" for line in self.hints)]))
+        super().__init__()
+        self._show()
 
     def at(self, where: str) -> "TlkitError":
         """Return an error with the same hints whose problem begins with the place where it was found."""
@@ -40,11 +42,23 @@ class TlkitError(Exception):
     def begin_with_(self, where: str) -> None:
         """Let the problem begin with the place where it was found; the error stays one of its class, with its cause."""
         self.problem = f"{where}: {self.problem}"
-        self.args = ("\n".join([self.problem, *(f"  {line}" for line in self.hints)]),)
+        self._show()
+
+    def add_hint_(self, line: str) -> None:
+        """Add a last line; the error stays one of its class, with its cause."""
+        self.hints = (*self.hints, line)
+        self._show()
 
     def reword_(self, problem: Callable[[str], str], hint: Callable[[str], str]) -> None:
         """Let the problem and every hint have other words; the error stays one of its class, with its cause."""
         self.problem, self.hints = problem(self.problem), tuple(map(hint, self.hints))
+        self._show()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return what a pickle of it holds, as a process pool hands it over: all of it, whatever the class's __init__ takes."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # typeshed lacks it
+
+    def _show(self) -> None:
         self.args = ("\n".join([self.problem, *(f"  {line}" for line in self.hints)]),)
 
 

@@ -92,6 +92,26 @@ def test_callback_that_raises_is_named_and_what_was_trained_is_kept() -> None:
     assert all(torch.equal(tensor, whole.state_dict()[name]) for name, tensor in model.state_dict().items())
 
 
+def test_weights_that_are_no_numbers_when_training_ends_are_those_from_before() -> None:
+    class Spoils:
+        def on_train_batch_end(self, batch, logs) -> None:
+            with torch.no_grad():
+                next(self.model.network.parameters()).fill_(self.value)
+            raise self.error
+
+    for value, error in ((torch.nan, ValueError("no disk")), (torch.nan, KeyboardInterrupt()), (2.0, ValueError("no disk"))):
+        model, spoils = compiled(), Spoils()
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        spoils.value, spoils.error = value, error
+        with pytest.raises((RunFailed, KeyboardInterrupt)) as caught:
+            model.fit(X, Y, callbacks=spoils, **FIT)
+        same = all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+        assert same is (value != 2.0)
+        if caught.type is not KeyboardInterrupt:
+            had = "that it had before fit" if same else "of the last step"
+            assert str(caught.value).endswith(f"the epochs until then\n  the model's weights are those {had}")
+
+
 def test_keras_base_class_is_understood() -> None:
     class Keras:  # what keras.callbacks.Callback does
         model = property(lambda self: self._model)

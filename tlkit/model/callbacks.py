@@ -143,5 +143,5 @@ def _call(callback: object, name: str, *arguments: Any) -> None:
         raise CallbackFailed(
             f"callbacks: {type(callback).__name__}.{name} raised {reason(error).rstrip('.')}.",
             *(error.hints if isinstance(error, TlkitError) else ()),
-            "training ended there; the model keeps the best epoch until then, and model.history its epochs",
+            "training ended there; model.history has the epochs until then",
         ) from error

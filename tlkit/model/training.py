@@ -13,7 +13,7 @@ from torch import Tensor
 from tlkit import tasks
 from tlkit.engine.fit import Fit
 from tlkit.engine.images.library import Library
-from tlkit.errors import Diverged
+from tlkit.errors import Diverged, RunFailed
 from tlkit.events import Epoch, Observer
 from tlkit.model import own_network
 from tlkit.model.callbacks import Callbacks
@@ -60,7 +60,7 @@ class Training:
     def run(self, model: object, *, shown: Observer, stop: Callable[[], bool], optimizer: Mapping[str, Tensor]) -> None:
         """Train; however it ends, the network then has the best epoch's weights, or where none is done those of the last step.
 
-        Where the first epoch diverges it has those that it began with.
+        Where these are no numbers, it has those that it began with; also where the first epoch diverges.
 
         Args:
             model: That the callbacks get.
@@ -108,10 +108,13 @@ class Training:
                         self.stopped = "a callback set model.stop_training"
                         break
             told.train_ends(self.epochs[-1] if self.epochs else None)
-        except Diverged as error:
-            had = "those of its best epoch" if best else "those that it had before fit"
-            best = best or first
-            raise Diverged(error.problem, *error.hints, f"the model's weights are {had}") from error
+        except BaseException as error:
+            had = "those of its best epoch" if best else "those of the last step"
+            if not best and (isinstance(error, Diverged) or not fit.is_sound()):
+                best, had = first, "those that it had before fit"
+            if isinstance(error, RunFailed):
+                error.add_hint_(f"the model's weights are {had}")
+            raise
         finally:
             told.end("fit")
             self.network.to(memory_format=torch.contiguous_format)
