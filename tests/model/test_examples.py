@@ -12,7 +12,7 @@ import tlkit
 from tlkit.model import history, model, predictions
 
 # Properties and verbs whose example stands in another method's docstring, which they name.
-WITHOUT = {"class_names", "classes", "network", "unfreeze", "to_recipe"}
+WITHOUT = {"class_names", "classes", "history", "network", "stop_training", "to_recipe", "unfreeze"}
 
 
 @pytest.mark.parametrize("module", [pytest.param(model, marks=pytest.mark.slow), history, predictions])

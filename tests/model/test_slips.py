@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import tlkit
-from tlkit.errors import TlkitError
+from tlkit.errors import Interrupted, RecipeError, SaidElsewhere, TlkitError
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (12, 16, 16, 3), np.uint8)
 
@@ -58,10 +58,26 @@ def test_the_whole_model_can_be_frozen_and_thawed_as_in_keras() -> None:
     assert mine.trainable
 
 
-def test_attribute_that_a_stage_has_not_cannot_be_set() -> None:
-    with pytest.raises(TlkitError, match='no "trainabel"') as caught:
-        model().stages["stem"].trainabel = False
-    assert 'did you mean "trainable"?' in str(caught.value)
+def test_attribute_that_is_not_there_cannot_be_set() -> None:
+    mine = model()
+    for owner, name, words in (
+        (mine, "trainble", 'Model: has no "trainble" to set.\n  did you mean "trainable"?'),
+        (mine, "stop_trainig", 'did you mean "stop_training"?'), (mine, "optimizer", "callbacks cannot change a rate"),
+        (mine, "notes", 'a name of your own begins with "_", or a subclass has it: _notes'),
+        (mine.stages, "trainable", "model.trainable = False"),
+        (mine.stages["stem"], "trainabel", 'Model.stages: stem: has no "trainabel" to set.\n  did you mean "trainable"?'),
+    ):  # fmt: skip
+        with pytest.raises(TlkitError) as caught:
+            setattr(owner, name, False)
+        assert words in str(caught.value)
+    mine._notes = "my own"
+
+    class Mine(tlkit.Model):
+        """A model of a program."""
+
+    own = Mine("toy", classes=2, image_size=16, device="cpu")
+    own.notes, own.stop_training = "my own", False
+    assert copy.deepcopy(own).notes == "my own"
 
 
 @pytest.mark.parametrize("labels", [["a"] * 12, np.zeros(12, int), [1] * 12, np.ones((12, 1)), [7] * 12])
@@ -103,6 +119,19 @@ def test_a_size_that_cannot_be_is_said_of_the_key(size: object) -> None:
     assert str(caught.value).startswith("Model: image_size: is ")
     assert "=side" not in str(caught.value)
     assert "=pair" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x", None, True, 2**31])
+def test_a_seed_that_cannot_be_is_a_message(seed: object) -> None:
+    with pytest.raises(TlkitError, match=r"Model: seed is .*\n  a whole number from 0 to 2147483647$"):
+        model(seed=seed)
+
+
+def test_errors_keep_every_line_through_a_process_pool() -> None:
+    recipe = RecipeError([TlkitError("a: is 1.", "2"), TlkitError("b: is 2.")])
+    for error in (recipe, TlkitError("c: is 3.", "4", "5"), Interrupted(15, "stopped.", "go on"), SaidElsewhere(4)):
+        got = pickle.loads(pickle.dumps(error))
+        assert (type(got), str(got), got.hints, got.exit_code) == (type(error), str(error), error.hints, error.exit_code)
 
 
 def test_arguments_of_kerass_evaluate_and_predict_are_taken(capsys: pytest.CaptureFixture[str]) -> None:

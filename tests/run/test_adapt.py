@@ -224,7 +224,7 @@ STEPS = ["head.kind=linear", "lr_groups.head=1e-2", "freeze.backbone=true"]
 WRONG = [
     (["adapt.target=drak"], "adapt.target: there is no data set also.drak.", 'did you mean "dark"?'),
     (["adapt.method=corl"], 'adapt.method: there is no adapter "corl" installed.', 'did you mean "coral"?'),
-    (["adapt.options.ridge=1.0"], "adapt.options: this plugin has no options, and the recipe gives ridge.", ""),
+    (["adapt.options.ridge=1.0"], "adapt.options: this plugin has no options, and is given ridge.", ""),
     (["adapt.method=coral", "adapt.options.rigde=1.0"], "adapt.options.rigde: there is no such key.", 'did you mean "ridge"?'),
     (["adapt.labels_per_class=7"], "adapt.labels_per_class: is 7, and the training part of dark has 6 images of each class.", ""),
     (["adapt.source=false"], "adapt.source: is false, and no target image has a label", "adapt.labels_per_class = 3"),

@@ -14,7 +14,6 @@ _KEYS = {  # of a recipe -> the argument
     rf"data\.({_DATA})": r"\1",
     r"backbone\.name": "backbone",
     r"backbone\.(weights|input|batch_norm)": r"\1",
-    r"seeds\.0": "seed",
     r"schedule\.epochs": "epochs",
     r"early_stopping\.patience": "early_stopping",
 }

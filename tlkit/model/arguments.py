@@ -44,7 +44,7 @@ _KERAS = {
 
 # Methods and attributes that Keras's models, or modules of torch, have and tlkit's models have not.
 _KERAS_METHODS = {
-    "layers": "model.stages are its parts, and model.network is the torch module",
+    "layers": "model.stages are its parts: for stage in model.stages.values(): ..; model.network is the torch module",
     "get_layer": 'model.stages["layer4"] is a part',
     **dict.fromkeys(("weights", "variables", "non_trainable_weights", "trainable_variables"), "model.network.parameters()"),
     **dict.fromkeys(("input_shape", "output_shape", "inputs", "outputs"), "model.summary() shows the sizes of every stage"),
@@ -84,6 +84,29 @@ def no_attribute(name: str) -> AttributeError:
     """Return the error for an attribute that a Model does not have, with what does the same if it is one of Keras's."""
     hint = f": {_KERAS_METHODS[name]}" if name in _KERAS_METHODS else ""
     return AttributeError(f"tlkit.Model has no attribute {name!r}{hint}")
+
+
+def refuse_unknown(where: str, owner: object, name: str, hint: str = "") -> None:
+    """Raise TlkitError where an attribute is set that an object's class does not have, which would do nothing.
+
+    A name that begins with an underscore is the program's own, and so is any name of an object of a subclass of its own.
+
+    Args:
+        where: Begins the message: "Model".
+        owner: The object.
+        name: Of the attribute.
+        hint: What does the same, where that is known.
+    """
+    kind = type(owner)
+    if name.startswith("_") or hasattr(kind, name) or not kind.__module__.startswith("tlkit."):
+        return
+    settable = [
+        each for each, value in vars(kind).items() if each[0] != "_" and not callable(value) and getattr(value, "fset", True)
+    ]
+    hint = hint or _KERAS_METHODS.get(name, "") or nearest(name, settable)
+    raise TlkitError(
+        f'{where}: has no "{name}" to set.', hint or f'a name of your own begins with "_", or a subclass has it: _{name}'
+    )
 
 
 def named(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

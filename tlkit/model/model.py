@@ -21,7 +21,7 @@ from tlkit.engine.estimators import FittedHead
 from tlkit.engine.images.views import check as check_views
 from tlkit.errors import TlkitError, as_path
 from tlkit.model import compiling, evaluation, fits, loading, pictures, progress, saving
-from tlkit.model.arguments import check_count, named, no_attribute, plain
+from tlkit.model.arguments import check_count, named, no_attribute, plain, refuse_unknown
 from tlkit.model.callbacks import checked
 from tlkit.model.classes import Classes, classes_of
 from tlkit.model.compiling import Rates
@@ -45,6 +45,8 @@ from tlkit.reports.html import html
 from tlkit.run import executor, failures, torch_settings
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
+
+_LARGEST_SEED = 2**31 - 1  # as in a recipe
 
 
 class Model:
@@ -81,6 +83,9 @@ class Model:
         (20, 2)
     """
 
+    stop_training = False
+    history: History | None = None
+
     @named("Model")
     def __init__(
         self, backbone: str, *, weights: str | None = "none", head: str | Mapping[str, Any] = "linear",
@@ -100,6 +105,8 @@ class Model:
         if not isinstance(head, str | Mapping):
             own = "a module of your own is offered by a plugin, see docs/plugins.md"
             raise TlkitError(f"Model: head is {head!r}.", "a head's name, or the recipe's table [head]", own)
+        if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed <= _LARGEST_SEED:
+            raise TlkitError(f"Model: seed is {seed!r}.", f"a whole number from 0 to {_LARGEST_SEED}")
         tables["head"] = plain(head) if isinstance(head, Mapping) else {"kind": head}
         if image_size is not None:
             tables["data"]["image_size"] = plain(image_size)
@@ -112,8 +119,6 @@ class Model:
         self._setup = setup
         self._turn = Turn()
         self._classes = classes
-        self.stop_training = False
-        self.history: History | None = None
         self._standing = Standing()
         self._usual: Tables = {}  # what a recipe says of epochs and data, where fit does not
         self._weights: str | None = setup.tables["backbone"]["weights"]  # what a recipe calls the network as it is now
@@ -168,6 +173,11 @@ class Model:
 
         def __getattr__(self, name: str) -> NoReturn:
             raise no_attribute(name)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Refuse a name that a model does not have, such as one that is misspelt."""
+            refuse_unknown("Model", self, name)
+            super().__setattr__(name, value)
 
         def __call__(self, *_: object, **__: object) -> NoReturn:
             """Say what takes pictures, as a call of Keras's models does."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tlkit.errors import TlkitError, nearest
+from tlkit.model.arguments import refuse_unknown
 from tlkit.recipe.maps import HEAD
 
 Freeze = Callable[[str, bool], object]
@@ -17,6 +18,8 @@ class Stage:
     Attributes:
         name: As a recipe names it.
     """
+
+    name = ""
 
     def __init__(self, name: str, frozen: Mapping[str, Any], freeze: Freeze) -> None:
         self.name = name
@@ -35,8 +38,7 @@ class Stage:
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse a name that a stage does not have, which would otherwise do nothing."""
-        if not name.startswith("_") and name not in ("name", "trainable"):
-            raise TlkitError(f'Model.stages: a stage has no "{name}" to set.', nearest(name, ["trainable"]))
+        refuse_unknown(f"Model.stages: {self.name}", self, name)
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
@@ -48,6 +50,11 @@ class Stages(Mapping[str, Stage]):
 
     def __init__(self, names: Sequence[str], frozen: Mapping[str, Any], freeze: Freeze) -> None:
         self._stages = {name: Stage(name, frozen, freeze) for name in names}
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse what is set of all stages, which would otherwise do nothing."""
+        refuse_unknown("Model.stages", self, name, 'model.trainable = False, or model.stages["head"].trainable = True')
+        super().__setattr__(name, value)
 
     def __getitem__(self, name: str) -> Stage:
         if not isinstance(name, str):  # a position, as of Keras's layers

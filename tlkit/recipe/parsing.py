@@ -134,7 +134,7 @@ def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: 
     """
     if model is None:
         if values:
-            raise RecipeError([TlkitError(f"{place}: this plugin has no options, and the recipe gives {first_few(values)}.")])
+            raise RecipeError([TlkitError(f"{place}: this plugin has no options, and is given {first_few(values)}.")])
         return None
     found = []
     for line in errors(model, values):
