@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tlkit import applying, files, machine, units
 from tlkit.applying import Applied
-from tlkit.errors import TlkitError, UsageError, as_path, option
+from tlkit.errors import TlkitError, UsageError, as_path, option, writable
 from tlkit.events import Epoch, Observer
 from tlkit.plans import arguments, auto_rates, executors, jobs, resolve
 from tlkit.record import findings, remote_runs, remote_sending, run_folder
@@ -134,12 +134,8 @@ def report(runs: str | Path | Sequence[str | Path], out: str | Path = run_folder
     listed = [runs] if isinstance(runs, str | Path) else list(runs)
     path = as_path(out, "out")
     files.refuse_file(path, "out")
-    try:
+    with writable(path, f"another file: {option('out', 'FILE')}"):
         page.write(path, [as_path(each, "runs") for each in listed])
-    except OSError as error:
-        raise TlkitError(
-            f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option('out', 'FILE')}"
-        ) from error
     return path
 
 

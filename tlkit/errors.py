@@ -214,6 +214,24 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {shortened(text)}" if text else type(error).__name__
 
 
+@contextmanager
+def readable(path: object, kind: type[TlkitError] = DataError) -> Iterator[None]:
+    """Raise an error that names the file which the system cannot read within the block."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+@contextmanager
+def writable(path: object, *hints: str, kind: type[TlkitError] = TlkitError) -> Iterator[None]:
+    """Raise an error that names the file, or the folder, which the system cannot write within the block."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{path}: cannot be written: {error.strerror or error}.", *hints) from error
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return 'did you mean "x"?' for the closest choice, the first of those equally close, or "" where none is close."""
     wanted, known = name.lower(), {choice.lower(): choice for choice in choices}

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tlkit.errors import DataError, TlkitError
+from tlkit.errors import DataError, TlkitError, readable
 from tlkit.file_list import texts
 from tlkit.files import cache_folder
 
@@ -120,11 +120,11 @@ def _digests(
         try:  # a context manager takes longer than the question
             places.append(place(file, folders))
         except OSError as error:
-            raise _unreadable(file, error) from error
+            raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
     for file, (path, state), known in zip(listed, places, _remembered(places, memory), strict=True):
         digest = known
         if digest is None or again:
-            with _readable(file):
+            with readable(file):
                 digest = sha256(Path(file))
                 settled = _stat(file) == state and not _changing(file)
             if digest != known and (settled or known is not None):  # what is known and wrong must go at any rate
@@ -244,18 +244,6 @@ def drop_damaged_hashes() -> int:
         return 0
     path.unlink(missing_ok=True)
     return size
-
-
-@contextlib.contextmanager
-def _readable(file: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(file: str, error: OSError) -> DataError:
-    return DataError(f"{file}: cannot be read: {error.strerror or error}.")
 
 
 def _remembered(places: Sequence[tuple[bytes, str]], memory: sqlite3.Connection | None) -> list[str | None]:

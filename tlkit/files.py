@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tlkit.errors import RunFailed, TlkitError, option
+from tlkit.errors import RunFailed, TlkitError, option, writable
 
 
 def cache_folder() -> Path:
@@ -237,12 +237,8 @@ def replace_named(path: Path, content: bytes | str, name: str) -> None:
     Raises:
         TlkitError: it cannot be written.
     """
-    try:
+    with writable(path, f"another file: {option(name, 'FILE')}"):
         replace(path, content)
-    except OSError as error:
-        raise TlkitError(
-            f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option(name, 'FILE')}"
-        ) from error
 
 
 def unwritable(folder: Path, error: OSError) -> RunFailed:

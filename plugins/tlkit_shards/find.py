@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkit.errors import DataError, DataMissing, first_few
+from tlkit.errors import DataError, DataMissing, first_few, writable
 from tlkit.plugin import DataFiles, cache_folder, replacing
 from tlkit_folder.layout import role_of
 from tlkit_shards import ParquetOptions, ShardsOptions, index, parquet_files, places, tar_files
@@ -237,11 +237,6 @@ def _kept(record: Mapping[str, Any]) -> Path:
     with contextlib.suppress(OSError):
         if path.read_text(encoding="utf-8") == text:
             return path
-    try:
-        with replacing(path) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise DataError(
-            f"{path.parent}: cannot be written: {error.strerror or error}.", "TLKIT_CACHE names another folder"
-        ) from error
+    with writable(path.parent, "TLKIT_CACHE names another folder", kind=DataError), replacing(path) as file:
+        file.write(text.encode())
     return path

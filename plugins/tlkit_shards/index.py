@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlkit.errors import DataError
+from tlkit.errors import DataError, writable
 from tlkit.plugin import cache_folder, replacing
 from tlkit_shards import places
 from tlkit_shards.places import State
@@ -134,13 +134,9 @@ def of_file(place: str, reading: str, make: Callable[[str, State], Index]) -> tu
             raise problem
     if places.state(place) != now:
         raise DataError(f"{place}: changed while it was indexed.", "run the same again when nothing writes it")
-    try:
+    with writable(kept.parent, "TLKIT_CACHE names another folder", kind=DataError):
         kept.parent.mkdir(parents=True, exist_ok=True)
         write(kept, index)
-    except OSError as error:
-        raise DataError(
-            f"{kept.parent}: cannot be written: {error.strerror or error}.", "TLKIT_CACHE names another folder"
-        ) from error
     return kept, index
 
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
-from tlkit.errors import DataError, DataMissing, reason
+from tlkit.errors import DataError, DataMissing, readable, reason
 
 PATIENCE = 15  # seconds that an address has to answer
 _EXTRA = "pip install 'tlkit[shards]'"
@@ -97,10 +97,8 @@ def state(place: str) -> State:
     """
     compressed = place.lower().endswith(_COMPRESSED)
     if not is_address(place):
-        try:
+        with readable(place, DataMissing):
             found = os.stat(place)
-        except OSError as error:
-            raise DataMissing(f"{place}: cannot be read: {error.strerror or error}.") from error
         return State(found.st_size, f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}", not compressed)
     files = system(place)
     known = asked(place, lambda: files.info(place))
@@ -126,10 +124,8 @@ def stream(place: str) -> Iterator[IO[bytes]]:
             more = {"block_size": 0} if place.startswith("http") and not state(place).seekable else {}
             opened = stack.enter_context(asked(place, lambda: files.open(place, "rb", **more)))
         else:
-            try:
+            with readable(place):
                 opened = stack.enter_context(open(place, "rb"))
-            except OSError as error:
-                raise DataError(f"{place}: cannot be read: {error.strerror or error}.") from error
         yield cast(IO[bytes], stack.enter_context(_decompressed(place, opened)))
 
 
@@ -142,11 +138,8 @@ def part(place: str, begin: int, size: int) -> bytes:
     if is_address(place):
         files = system(place)
         return cast(bytes, asked(place, lambda: files.cat_file(place, start=begin, end=begin + size)))
-    try:
-        with open(place, "rb", buffering=0) as file:
-            return os.pread(file.fileno(), size, begin)
-    except OSError as error:
-        raise DataError(f"{place}: cannot be read: {error.strerror or error}.") from error
+    with readable(place), open(place, "rb", buffering=0) as file:
+        return os.pread(file.fileno(), size, begin)
 
 
 def whole(place: str) -> bytes | None:
@@ -156,12 +149,9 @@ def whole(place: str) -> bytes | None:
         DataError: the address does not answer.
     """
     if not is_address(place):
-        try:
+        with readable(place), contextlib.suppress(FileNotFoundError):
             return Path(place).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DataError(f"{place}: cannot be read: {error.strerror or error}.") from error
+        return None
     files = system(place)
     with contextlib.suppress(DataMissing):
         return cast(bytes, asked(place, lambda: files.cat_file(place)))

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tlkit.errors import DataError, TlkitError
+from tlkit.errors import DataError, TlkitError, readable
 from tlkit.plugin import Images, Split, image_kinds, replacing
 from tlkit_shards import ShardsOptions, index, places, tar_files
 from tlkit_shards.find import MANIFEST
@@ -100,10 +100,8 @@ def _sample(split: Split, classes: Sequence[str], position: int) -> _Sample:
         content, ending, source = buffer.getvalue(), "png", ""
     else:
         file = split.files[position]
-        try:
+        with readable(file):
             content = file.read_bytes()
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
         ending, source = _ending(str(file), content), str(file)
     about = {"class": classes[label], "file": os.path.join(os.path.basename(os.path.dirname(source)), os.path.basename(source))}
     return [

@@ -9,7 +9,7 @@ from typing import Any
 
 from tlkit import files
 from tlkit.advice import comment_lines
-from tlkit.errors import TlkitError
+from tlkit.errors import writable
 
 
 def write(path: Path, tables: Mapping[str, Any], *, header: Mapping[str, Any], comments: Sequence[str]) -> None:
@@ -24,10 +24,8 @@ def write(path: Path, tables: Mapping[str, Any], *, header: Mapping[str, Any], c
     Raises:
         TlkitError: it cannot be written.
     """
-    try:
+    with writable(path):
         files.replace(path, text(path, tables, header=header, comments=comments))
-    except OSError as error:
-        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.") from error
 
 
 def text(path: Path, tables: Mapping[str, Any], *, header: Mapping[str, Any], comments: Sequence[str]) -> str:

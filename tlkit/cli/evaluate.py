@@ -23,7 +23,7 @@ from tlkit.cli.options import (
     TileOption,
     ViewsOption,
 )
-from tlkit.errors import SOME_FAILED, TlkitError, option
+from tlkit.errors import SOME_FAILED, option, writable
 
 if TYPE_CHECKING:
     from tlkit.run.evaluation import Evaluation
@@ -148,9 +148,5 @@ def _write(
         str(run), on, found.images, found.metrics, answers, warnings=[*said, *found.unreadable], command=command,
         select_by=predictor.network.task.select_by,
     )  # fmt: skip
-    try:
+    with writable(path, f"another file: {option('out', 'FILE')}"):
         page.write(path, shown)
-    except OSError as error:
-        raise TlkitError(
-            f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option('out', 'FILE')}"
-        ) from error

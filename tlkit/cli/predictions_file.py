@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlkit.errors import TlkitError
+from tlkit.errors import writable
 
 if TYPE_CHECKING:
     from tlkit.reports.prediction_csv import PredictionCsv
@@ -34,14 +34,11 @@ def written(path: Path | None, width: int, columns: Sequence[str]) -> Iterator[P
     if path is None:
         yield None
         return
-    try:
-        with files.replacing(path) as binary:
-            text = io.TextIOWrapper(binary, encoding="utf-8", newline="", errors="backslashreplace", write_through=True)
-            yield PredictionCsv(text, columns, width)
-            text.flush()
-            text.detach()
-    except OSError as error:
-        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.", "another file: --csv FILE") from error
+    with writable(path, "another file: --csv FILE"), files.replacing(path) as binary:
+        text = io.TextIOWrapper(binary, encoding="utf-8", newline="", errors="backslashreplace", write_through=True)
+        yield PredictionCsv(text, columns, width)
+        text.flush()
+        text.detach()
 
 
 def names(paths: Sequence[os.PathLike[str]]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlkit import files
-from tlkit.errors import TlkitError, UsageError, option
+from tlkit.errors import TlkitError, UsageError, option, writable
 from tlkit.exports import finished_run, library_files, model_card, onnx_file, quantization, torch_file
 from tlkit.exports.finished_run import FinishedRun
 from tlkit.exports.forms import Form
@@ -69,15 +69,11 @@ def export(
         note(said)
     else:
         contents = _contents(path, run, form)  # before a folder is made: what is refused leaves nothing
-    try:
+    with writable(path, f"another file: {option('out', 'FILE')}"):
         files.make_folder(path.parent)
         for file, chunks in contents.items():
             files.replace_with(file, chunks)
         card = model_card.write(path, run, form, also=said)
-    except OSError as error:
-        raise TlkitError(
-            f"{path}: cannot be written: {error.strerror or error}.", f"another file: {option('out', 'FILE')}"
-        ) from error
     for licence in licences.of(run.arm, run.backbone):
         if licence.warning:
             note(licence.warning)

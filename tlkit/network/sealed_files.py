@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from tlkit import files
-from tlkit.errors import WeightsError
+from tlkit.errors import WeightsError, readable
 from tlkit.network import tensor_writer, weights
 
 _KEY, _EMPTY = "sha256", "0" * 64
@@ -42,14 +42,11 @@ def checked(path: Path) -> dict[str, str]:
         WeightsError: the file cannot be read, or is not as it was written.
     """
     total, size = hashlib.sha256(), _PLACE + len(_EMPTY)
-    try:
-        with path.open("rb") as file:
-            head = file.read(size)
-            total.update(head[:_PLACE] + _EMPTY.encode())
-            while chunk := file.read(_AT_ONCE):
-                total.update(chunk)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    with readable(path, WeightsError), path.open("rb") as file:
+        head = file.read(size)
+        total.update(head[:_PLACE] + _EMPTY.encode())
+        while chunk := file.read(_AT_ONCE):
+            total.update(chunk)
     if head[_PLACE:] != total.hexdigest().encode():
         raise WeightsError(f"{path}: is damaged: it has other content than when it was written.")
     return weights.metadata(path)

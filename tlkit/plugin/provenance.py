@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkit import file_digests
-from tlkit.errors import DataError
+from tlkit.errors import readable
 from tlkit.plugin import Adapter, Backbone, Dataset, Head, registry
 
 # Told apart by their versions, not by their files. tlkit's own code is in result.json's versions.
@@ -129,10 +129,8 @@ def _libraries(value: Adapter | Backbone | Dataset | Head, sources: Sequence[Pat
 
 
 def _read(file: Path) -> bytes:
-    try:
+    with readable(file):
         return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror or error}.") from error
 
 
 def _version(library: str) -> str:

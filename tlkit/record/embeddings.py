@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import files
-from tlkit.errors import TlkitError, UsageError
+from tlkit.errors import TlkitError, UsageError, writable
 
 SUFFIXES = (".npz", ".parquet")
 _SOURCE = b"tlkit"  # key of the schema's metadata
@@ -54,18 +54,15 @@ def write(
         TlkitError: it cannot be written.
     """
     check(path)
-    try:
-        with files.replacing(path) as file:
-            if path.suffix.lower() == ".npz":
-                np.savez(file, allow_pickle=False, images=np.array(images, dtype=np.str_), embeddings=embeddings)
-                return
-            import pyarrow
-            from pyarrow import parquet
+    with writable(path, "another file: --out FILE"), files.replacing(path) as file:
+        if path.suffix.lower() == ".npz":
+            np.savez(file, allow_pickle=False, images=np.array(images, dtype=np.str_), embeddings=embeddings)
+            return
+        import pyarrow
+        from pyarrow import parquet
 
-            column = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(embeddings.reshape(-1)), embeddings.shape[1])
-            table = pyarrow.table({"image": pyarrow.array(list(images), pyarrow.string()), "embedding": column})
-            if source is not None:
-                table = table.replace_schema_metadata({_SOURCE: json.dumps(dict(source))})
-            parquet.write_table(table, file)
-    except OSError as error:
-        raise TlkitError(f"{path}: cannot be written: {error.strerror or error}.", "another file: --out FILE") from error
+        column = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(embeddings.reshape(-1)), embeddings.shape[1])
+        table = pyarrow.table({"image": pyarrow.array(list(images), pyarrow.string()), "embedding": column})
+        if source is not None:
+            table = table.replace_schema_metadata({_SOURCE: json.dumps(dict(source))})
+        parquet.write_table(table, file)

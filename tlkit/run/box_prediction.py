@@ -14,7 +14,7 @@ from PIL import Image
 
 from tlkit import files
 from tlkit.engine.evaluate import evaluating
-from tlkit.errors import TlkitError
+from tlkit.errors import writable
 from tlkit.network.network import Network
 from tlkit.run import box_pictures, mask_prediction
 from tlkit.run.whole_pictures import WholePicture
@@ -86,12 +86,10 @@ def write(found: Answer, names: Sequence[str], folder: Path, name: str, *, least
     if found.picture is None:
         return None
     path = folder / f"{name}.png"
-    try:
+    with writable(folder, "another folder"):
         files.make_folder(folder)
         with files.replacing(path) as file:
             Image.fromarray(drawn(found, found.picture, names, least=least)).save(file, format="PNG")
-    except OSError as error:
-        raise TlkitError(f"{folder}: cannot be written: {error.strerror or error}.", "another folder") from error
     return str(path)
 
 

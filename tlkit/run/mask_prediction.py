@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from tlkit import files
 from tlkit.engine import evaluate, tiles
-from tlkit.errors import TlkitError
+from tlkit.errors import writable
 from tlkit.network.network import Network
 from tlkit.record import run_folder
 from tlkit.run.whole_pictures import WholePicture
@@ -86,7 +86,7 @@ def write(found: Answer, folder: Path, name: str, *, probabilities: bool) -> dic
         TlkitError: they cannot be written.
     """
     paths = {"mask": folder / f"{name}.png"}
-    try:
+    with writable(folder, "another folder"):
         files.make_folder(folder)
         image = Image.fromarray(found.mask)
         image.putpalette(palette())
@@ -100,8 +100,6 @@ def write(found: Answer, folder: Path, name: str, *, probabilities: bool) -> dic
             paths["probabilities"] = folder / f"{name}.npz"
             with files.replacing(paths["probabilities"]) as file:
                 np.savez_compressed(file, probabilities=found.probabilities.astype(np.float16))
-    except OSError as error:
-        raise TlkitError(f"{folder}: cannot be written: {error.strerror or error}.", "another folder") from error
     return {kind: str(path) for kind, path in paths.items()}
 
 

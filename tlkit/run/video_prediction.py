@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlkit import files
-from tlkit.errors import DataError, TlkitError
+from tlkit.errors import DataError, writable
 from tlkit.run import box_prediction, mask_prediction
 from tlkit.run.prediction import Predictor
 from tlkit.sources import video_files
@@ -140,7 +140,7 @@ def _write(path: Path, overlay: Path, draw: Callable[[Frame], NDArray[np.uint8]]
     frames, count = video_files.frames(path, every=every), 0
     first = next(frames)
     size = first.pixels.shape[:2]
-    try:
+    with writable(overlay, "another folder: --out"):
         files.make_folder(overlay.parent)
         with (
             files.replacing(overlay) as file,
@@ -150,6 +150,4 @@ def _write(path: Path, overlay: Path, draw: Callable[[Frame], NDArray[np.uint8]]
                 video_files.refuse_size(size, frame, path)
                 writer.add(draw(frame))
                 count += 1
-    except OSError as error:
-        raise TlkitError(f"{overlay}: cannot be written: {error.strerror or error}.", "another folder: --out") from error
     return count

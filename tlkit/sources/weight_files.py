@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlkit import file_digests, files
-from tlkit.errors import DataError, RunFolderError, TlkitError, WeightsError, WeightsMissing, nearest, option, setting
+from tlkit.errors import DataError, RunFolderError, TlkitError, WeightsError, WeightsMissing, nearest, option, readable, setting
 from tlkit.plugin import HUB, Backbone, Download
 from tlkit.sources import download, hub
 from tlkit.sources.places import Places, relative
@@ -116,7 +116,7 @@ def layout(path: Path, backbone: Backbone) -> str:
     Raises:
         WeightsError: the file cannot be read.
     """
-    try:
+    with readable(path, WeightsError):
         if not backbone.layouts or not path.stat().st_size:
             return ""
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -124,8 +124,6 @@ def layout(path: Path, backbone: Backbone) -> str:
                 name for name, each in backbone.layouts.items() if all(content.find(mark.encode()) >= 0 for mark in each.marks)
             )
             return next(fit, "")
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
 def part(value: str, path: Path) -> str:
