@@ -164,14 +164,8 @@ def check_task(resolved: Resolved, targets: Rows) -> None:
     wanted, fitting = tasks.get(resolved.head.task), tasks.understanding(targets)
     if wanted not in fitting:
         data, head = resolved.arm.data.name, resolved.arm.head.kind
-        raise RecipeError(
-            [
-                TlkitError(
-                    f"head.kind: the {head} head learns {wanted.targets.words}, and {data} has {fitting[0].targets.words}.",
-                    f'kind = "{fitting[0].head}"',
-                )
-            ]
-        )
+        words = f"head.kind: the {head} head learns {wanted.targets.words}, and {data} has {fitting[0].targets.words}."
+        raise RecipeError([TlkitError(words, f'kind = "{fitting[0].head}"')])
 
 
 class _Key:

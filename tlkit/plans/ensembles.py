@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
 
 from tlkit import tasks
 from tlkit.errors import TlkitError
-from tlkit.plans.plan import Learns
-from tlkit.plugin import Convention, Head
+from tlkit.plans.resolved import Resolved
 from tlkit.recipe.ensemble import Ensemble
-from tlkit.recipe.recipe import Arm
-from tlkit.units import Size
 
 
-class Member(Protocol):
-    """What is asked of an arm: see `tlkit.plans.resolved.Resolved`."""
-
-    @property
-    def arm(self) -> Arm:
-        """Its tables."""
-
-    @property
-    def head(self) -> Head:
-        """The head plugin."""
-
-    @property
-    def learns(self) -> Learns:
-        """How it learns."""
-
-    @property
-    def convention(self) -> Convention:
-        """The preprocessing."""
-
-    @property
-    def image_size(self) -> Size:
-        """Height and width of the network's input."""
-
-
-def problems(ensemble: Ensemble, arms: Mapping[str, Member]) -> Iterator[TlkitError]:
+def problems(ensemble: Ensemble, arms: Mapping[str, Resolved]) -> Iterator[TlkitError]:
     """Yield what keeps arms from being members: a solved head, another network, other images, another kind of problem.
 
     Args:
@@ -80,7 +52,7 @@ def problems(ensemble: Ensemble, arms: Mapping[str, Member]) -> Iterator[TlkitEr
             )
 
 
-def _other_network(first: Member, other: Member) -> str:
+def _other_network(first: Resolved, other: Resolved) -> str:
     """Return the keys by which two networks differ, with their values; "" where they are built alike."""
     mine, theirs = first.arm, other.arm
     values = {
@@ -99,7 +71,7 @@ def _other_network(first: Member, other: Member) -> str:
     return ", ".join(differing)
 
 
-def _other_images(first: Member, other: Member) -> str:
+def _other_images(first: Resolved, other: Resolved) -> str:
     """Return the keys by which the images of two arms differ; "" where they have the same."""
     mine, theirs = first.arm.data, other.arm.data
     keys = ("name", "options", "split", "on_corrupt", "max_pixels")

@@ -11,7 +11,6 @@ from tlkit import file_digests, files
 from tlkit.errors import RecipeError, TlkitError, option
 from tlkit.plans import arm_weights
 from tlkit.plans.resolved import Resolved, Source
-from tlkit.plans.unlabelled import NAME as UNLABELLED
 from tlkit.plugin import DataFiles
 from tlkit.recipe import parsing
 from tlkit.record import run_folder
@@ -25,16 +24,12 @@ class Inputs:
     """Files of an arm.
 
     Attributes:
-        data: Of its data.
+        data: Of each of its data sets, by the names of `Resolved.sources`.
         weights: The file of its weights; None for random weights.
-        also: Of other data that is evaluated, by the recipe's name for it.
-        unlabelled: Of images without labels that are trained on; None for none.
     """
 
-    data: DataFiles
+    data: Mapping[str, DataFiles]
     weights: Path | None
-    also: Mapping[str, DataFiles]
-    unlabelled: DataFiles | None
 
 
 def find(resolved: Resolved, places: Places) -> Inputs:
@@ -49,9 +44,9 @@ def find(resolved: Resolved, places: Places) -> Inputs:
         TlkitError: a path is not UTF-8.
     """
     arm, problems = resolved.arm, []
-    found, weights = DataFiles(Path(), ()), None
+    found, weights = dict[str, DataFiles](), None
     try:
-        found = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=True)
+        found["data"] = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=True)
     except TlkitError as error:
         problems.append(error)
     try:
@@ -60,29 +55,23 @@ def find(resolved: Resolved, places: Places) -> Inputs:
         )
     except TlkitError as error:
         problems.append(error)
-    others = {f"also.{name}": source for name, source in resolved.also.items()}
-    if resolved.unlabelled is not None:
-        others[UNLABELLED] = resolved.unlabelled
-    there = {}
-    for table, source in others.items():
+    for table, source in resolved.sources.items():
+        if table == "data":
+            continue
         try:
-            there[table] = find_beside(source, places, fetch=True)
+            found[table] = _find_beside(source, places, fetch=True)
         except TlkitError as error:
             hints = [hint for hint in error.hints if option("data") not in hint]
             problems.append(TlkitError(f"{table}: {error.problem}", *hints, f"{table}.options.path names its folder"))
     if problems:
         raise RecipeError(problems)
-    for path in (found.root, *([weights] if weights is not None else []), *(each.root for each in there.values())):
+    for path in (*(each.root for each in found.values()), *([] if weights is None else [weights])):
         files.refuse_other_than_utf8(path.resolve())
-    return Inputs(found, weights, {name: there[f"also.{name}"] for name in resolved.also}, there.get(UNLABELLED))
+    return Inputs(found, weights)
 
 
-def find_beside(source: Source, places: Places, *, fetch: bool) -> DataFiles:
-    """Find the files of a data set beside that of [data], which --data does not name. The arguments are those of `data_files.find_data`.
-
-    Raises:
-        DataMissing: with every folder that was looked in, and what would help.
-    """
+def _find_beside(source: Source, places: Places, *, fetch: bool) -> DataFiles:
+    """Find the files of a data set beside that of [data], which --data does not name."""
     return data_files.find_data(source.name, source.dataset, source.options, replace(places, data=None), fetch=fetch)
 
 
@@ -100,7 +89,7 @@ def known_data(resolved: Resolved, places: Places) -> DataFiles:
 def known_beside(resolved: Resolved, table: str, source: Source, places: Places) -> DataFiles:
     """Find the files of an arm's other data set, that of a table, without downloading anything; the errors are those of `known_data`."""
     with _begun(f"{resolved.where}: {table}"):
-        return find_beside(source, places, fetch=False)
+        return _find_beside(source, places, fetch=False)
 
 
 @contextlib.contextmanager
@@ -123,12 +112,9 @@ def content(resolved: Resolved, inputs: Inputs, *, content_of: Callable[[tuple[P
     Raises:
         DataError: a file cannot be read.
     """
-    data = Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)
-    digests = data_content("data", data, inputs.data, content_of=content_of)
-    for name, found in inputs.also.items():
-        digests |= data_content(f"also.{name}", resolved.also[name], found, content_of=content_of)
-    if inputs.unlabelled is not None and resolved.unlabelled is not None:
-        digests |= data_content(UNLABELLED, resolved.unlabelled, inputs.unlabelled, content_of=content_of)
+    digests: dict[str, str] = {}
+    for table, source in resolved.sources.items():
+        digests |= data_content(table, source, inputs.data[table], content_of=content_of)
     if inputs.weights is not None:
         digests["weights"] = content_of((inputs.weights,))
         # One file may be named in ways that prepare images, name tensors or take the head differently.
@@ -142,12 +128,8 @@ def versions(resolved: Resolved) -> dict[str, str]:
     Raises:
         PluginError: a plugin cannot say it.
     """
-    used = {"data": Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)}
-    used |= {f"also.{name}": source for name, source in resolved.also.items()}
-    if resolved.unlabelled is not None:
-        used[UNLABELLED] = resolved.unlabelled
-    divided = resolved.folds is not None  # the images of [data] alone
-    found = {key: each.dataset.version_of(each.options, folds=divided and key == "data") for key, each in used.items()}
+    divided, sources = resolved.folds is not None, resolved.sources  # the images of [data] alone
+    found = {key: each.dataset.version_of(each.options, folds=divided and key == "data") for key, each in sources.items()}
     return {key: version for key, version in found.items() if version}
 
 
@@ -198,15 +180,12 @@ def refuse_own_run(resolved: Resolved, places: Places, *, runs: Path) -> None:
         return
     source = relative(value.removeprefix(weight_files.RUN), places)
     if source.resolve() == (runs / resolved.recipe).resolve():
-        raise RecipeError(
-            [
-                TlkitError(
-                    f"backbone.weights: {value} is where this recipe's own runs are kept, so it would begin with itself.",
-                    "name one run's folder, which does not change: run:RUNS/RECIPE/ARM-sSEED-DIGEST",
-                    f'or give this recipe another name than "{resolved.recipe}"',
-                )
-            ]
+        problem = TlkitError(
+            f"backbone.weights: {value} is where this recipe's own runs are kept, so it would begin with itself.",
+            "name one run's folder, which does not change: run:RUNS/RECIPE/ARM-sSEED-DIGEST",
+            f'or give this recipe another name than "{resolved.recipe}"',
         )
+        raise RecipeError([problem])
 
 
 def refuse_seen_images(resolved: Resolved, found: DataFiles, weights: Path) -> None:
@@ -221,15 +200,12 @@ def refuse_seen_images(resolved: Resolved, found: DataFiles, weights: Path) -> N
     path = theirs.options.get("path")
     same = Path(path).resolve() == found.root.resolve() if path else bool(found.files) or theirs.options == own.options
     if same:
-        raise RecipeError(
-            [
-                TlkitError(
-                    f"backbone.weights: {value} was trained on images of {own.name} that the folds test, so its scores would be too high.",
-                    'weights that have not seen these images, for instance weights = "imagenet"',
-                    "or leave [cross_validation] out",
-                )
-            ]
+        problem = TlkitError(
+            f"backbone.weights: {value} was trained on images of {own.name} that the folds test, so its scores would be too high.",
+            'weights that have not seen these images, for instance weights = "imagenet"',
+            "or leave [cross_validation] out",
         )
+        raise RecipeError([problem])
 
 
 def _kind(resolved: Resolved, weights: Path) -> str:

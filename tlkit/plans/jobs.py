@@ -12,6 +12,7 @@ from tlkit import file_digests, plugin
 from tlkit.errors import RecipeError, TlkitError
 from tlkit.plans import job_inputs
 from tlkit.plans.resolved import Resolved
+from tlkit.plans.unlabelled import NAME as UNLABELLED
 from tlkit.plugin import DataFiles
 from tlkit.recipe.digest import digest_of
 from tlkit.recipe.recipe import Arm, Recipe
@@ -144,7 +145,7 @@ def _jobs_of(
     inputs = job_inputs.find(resolved, places)
     content = job_inputs.content(resolved, inputs, content_of=content_of)
     if resolved.folds is not None and inputs.weights is not None:
-        job_inputs.refuse_seen_images(resolved, inputs.data, inputs.weights)
+        job_inputs.refuse_seen_images(resolved, inputs.data["data"], inputs.weights)
     digest = digest_of(resolved.arm, content, folds=resolved.folds, versions=job_inputs.versions(resolved))
     folder = partial(run_folder.folder_of, runs, recipe=resolved.recipe, arm=resolved.name, digest=digest)
     base, images = places.recipe.resolve(), content["data"]
@@ -152,16 +153,16 @@ def _jobs_of(
         Job(
             resolved,
             seed,
-            inputs.data,
+            inputs.data["data"],
             inputs.weights,
             digest,
             folder(seed=seed, fold=fold),
             base,
             images,
-            inputs.also,
+            {name: inputs.data[f"also.{name}"] for name in resolved.also},
             content,
             fold,
-            inputs.unlabelled,
+            inputs.data.get(UNLABELLED),
         )
         for seed in seeds
         for fold in folds

@@ -133,13 +133,9 @@ def refuse_all_labelled(resolved: Resolved, name: str, *, images: int, labelled:
     by_steps = adapt.by_steps and resolved.learns == "steps"
     if by_steps or adapt.table.pseudo_labels:
         needs = f"{adapt.table.method} needs others" if by_steps else "adapt.pseudo_labels gives labels to others"
+        hint = 'adapt.images = "all", or fewer labels' if adapt.table.images == "train" else "fewer labels"
         raise RecipeError(
-            [
-                TlkitError(
-                    f"adapt.labels_per_class: every image of {name} that is used has a label, and {needs}.",
-                    'adapt.images = "all", or fewer labels' if adapt.table.images == "train" else "fewer labels",
-                )
-            ]
+            [TlkitError(f"adapt.labels_per_class: every image of {name} that is used has a label, and {needs}.", hint)]
         )
 
 

@@ -20,12 +20,9 @@ def plugins_of(resolved: Resolved, *, again: bool = False) -> dict[str, Provenan
     named: dict[str, tuple[Adapter | Backbone | Dataset | Head, str]] = {
         "backbone": (resolved.backbone, arm.backbone.name),
         "head": (resolved.head, arm.head.kind),
-        "data": (resolved.dataset, arm.data.name),
-        **{f"also.{name}": (source.dataset, source.name) for name, source in resolved.also.items()},
+        **{table: (source.dataset, source.name) for table, source in resolved.sources.items()},
     }
-    if resolved.unlabelled is not None:
-        named["data.unlabelled"] = (resolved.unlabelled.dataset, resolved.unlabelled.name)
-    elif resolved.adaptation is not None and resolved.adaptation.adapter is not None:
+    if resolved.unlabelled is None and resolved.adaptation is not None and resolved.adaptation.adapter is not None:
         named["adapt"] = (resolved.adaptation.adapter, resolved.adaptation.table.method)
     return {table: provenance.of(value, name, again=again) for table, (value, name) in named.items()}
 

@@ -11,6 +11,7 @@ from tlkit.plans import compared_stages
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
 from tlkit.plans.plan import Learns
+from tlkit.plans.unlabelled import NAME as UNLABELLED
 from tlkit.plugin import Backbone, Convention, Dataset, Head
 from tlkit.recipe.recipe import Arm
 from tlkit.units import Size
@@ -77,6 +78,17 @@ class Resolved:
     canvas: Size | None = None
     tile: int | None = None
     where: str = ""
+
+    @property
+    def source(self) -> Source:
+        """The data set of [data]."""
+        return Source(self.arm.data.name, self.dataset, self.data_options)
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Every data set of the arm, by the table that names it: "data", "also.NAME", "data.unlabelled"."""
+        also = {f"also.{name}": source for name, source in self.also.items()}
+        return {"data": self.source, **also, **({} if self.unlabelled is None else {UNLABELLED: self.unlabelled})}
 
     @property
     def domain_head(self) -> tuple[str, BaseModel | None] | None:

@@ -15,7 +15,7 @@ import numpy as np
 from tlkit.errors import RunFolderError, TlkitError, option
 from tlkit.plans import dataset_images, job_inputs, resolve
 from tlkit.plans.dataset_parts import Selected
-from tlkit.plans.resolved import Resolved, Source
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import DataFiles, Images
 from tlkit.recipe import naming, parsing
 from tlkit.record import run_folder
@@ -54,7 +54,7 @@ def find(run: Path, places: Places) -> tuple[Images, dict[str, Selected]]:
 
 def _refuse_others(run: Path, known: Mapping[str, str], resolved: Resolved, found: DataFiles) -> None:
     """Refuse files of another content than those that a run was trained with."""
-    now = job_inputs.data_content("data", Source(resolved.arm.data.name, resolved.dataset, resolved.data_options), found)
+    now = job_inputs.data_content("data", resolved.source, found)
     if any(known.get(name) != content for name, content in now.items()):
         raise TlkitError(
             f"{run}: was trained on other images than those in {found.root}.",
