@@ -1,5 +1,7 @@
 """The ResNets for CIFAR as stages."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -48,21 +50,8 @@ def _stages(depth: int) -> dict[str, nn.Module]:
     return stages
 
 
-def resnet20() -> dict[str, nn.Module]:
-    """Build ResNet-20 without its classifier."""
-    return _stages(20)
-
-
-def resnet32() -> dict[str, nn.Module]:
-    """Build ResNet-32 without its classifier."""
-    return _stages(32)
-
-
-def resnet44() -> dict[str, nn.Module]:
-    """Build ResNet-44 without its classifier."""
-    return _stages(44)
-
-
-def resnet56() -> dict[str, nn.Module]:
-    """Build ResNet-56 without its classifier."""
-    return _stages(56)
+# Each builds its network without its classifier.
+resnet20 = partial(_stages, 20)
+resnet32 = partial(_stages, 32)
+resnet44 = partial(_stages, 44)
+resnet56 = partial(_stages, 56)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor, nn
 from torchvision.models import densenet
@@ -24,26 +25,13 @@ def _stages(library: Callable[..., densenet.DenseNet]) -> dict[str, nn.Module]:
     return network.cut(library(weights=None), _LAYERS, relu=nn.ReLU(inplace=True))
 
 
-def densenet121() -> dict[str, nn.Module]:
-    """Build DenseNet-121 without its classifier."""
-    return _stages(densenet.densenet121)
-
-
-def densenet161() -> dict[str, nn.Module]:
-    """Build DenseNet-161 without its classifier."""
-    return _stages(densenet.densenet161)
-
-
-def densenet169() -> dict[str, nn.Module]:
-    """Build DenseNet-169 without its classifier."""
-    return _stages(densenet.densenet169)
-
-
-def densenet201() -> dict[str, nn.Module]:
-    """Build DenseNet-201 without its classifier."""
-    return _stages(densenet.densenet201)
-
-
 def without_dots(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring the official files' names, from before torch 0.4, to today's: "denselayer1.norm.1" is "denselayer1.norm1"."""
     return {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12])\.", r"\1\2.", name): x for name, x in tensors.items()}
+
+
+# Each builds its network without its classifier.
+densenet121 = partial(_stages, densenet.densenet121)
+densenet161 = partial(_stages, densenet.densenet161)
+densenet169 = partial(_stages, densenet.densenet169)
+densenet201 = partial(_stages, densenet.densenet201)

@@ -1,5 +1,7 @@
 """torchvision's GoogLeNet as stages, and its auxiliary classifiers."""
 
+from functools import partial
+
 from torch import nn
 from torchvision.models.googlenet import InceptionAux
 from torchvision.models.googlenet import googlenet as library
@@ -20,19 +22,13 @@ def googlenet() -> dict[str, nn.Module]:
     return network.cut(made, names, rescale=Rescale(IMAGENET, mean=0.5, std=0.5))
 
 
-def first(classes: int) -> nn.Module:
-    """Build the classifier on inception4a, (N, 512, h, w) -> (N, classes)."""
-    return _auxiliary(512, classes)
-
-
-def second(classes: int) -> nn.Module:
-    """Build the classifier on inception4d, (N, 528, h, w) -> (N, classes)."""
-    return _auxiliary(528, classes)
-
-
 def _auxiliary(channels: int, classes: int) -> nn.Module:
     made: nn.Module = InceptionAux(channels, classes)
     for module in made.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.01, a=-2, b=2)  # as torchvision.models.googlenet.GoogLeNet
     return made
+
+
+first = partial(_auxiliary, 512)  # on inception4a, (N, 512, h, w) -> (N, classes)
+second = partial(_auxiliary, 528)  # on inception4d, (N, 528, h, w) -> (N, classes)

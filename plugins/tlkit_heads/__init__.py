@@ -148,7 +148,7 @@ unet = Head(
     summary="a class for every pixel: a decoder that joins the map of every stride (Ronneberger et al. 2015)",
 )
 fpn = Head(
-    build="tlkit_heads.pixels.fpn:fpn",
+    build="tlkit_heads.pixels.fpn:Fpn",
     options=FpnOptions,
     reads="strides",
     pixels=True,
@@ -156,7 +156,7 @@ fpn = Head(
     summary="a class for every pixel: a feature pyramid, its maps added up (Kirillov et al. 2019)",
 )
 deeplab = Head(
-    build="tlkit_heads.pixels.deeplab:deeplab",
+    build="tlkit_heads.pixels.deeplab:Deeplab",
     options=DeeplabOptions,
     reads="strides",
     pixels=True,
@@ -164,14 +164,14 @@ deeplab = Head(
     summary="a class for every pixel: dilated convolutions on the last map, joined with that of stride 4 (DeepLab v3+, Chen et al. 2018)",
 )
 fcos = Head(
-    build="tlkit_heads.boxes.fcos:fcos",
+    build="tlkit_heads.boxes.fcos:Fcos",
     options=FcosOptions,
     reads="strides",
     task="point_detection",
     summary="objects in boxes: every place of a feature pyramid says how far the sides are (FCOS, Tian et al. 2019)",
 )
 retinanet = Head(
-    build="tlkit_heads.boxes.retinanet:retinanet",
+    build="tlkit_heads.boxes.retinanet:Retinanet",
     options=RetinanetOptions,
     reads="strides",
     task="anchor_detection",

@@ -1,6 +1,7 @@
 """torchvision's SqueezeNets as stages."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 from torchvision.models import squeezenet
@@ -19,11 +20,6 @@ def _stages(library: Callable[..., squeezenet.SqueezeNet], version: str) -> dict
     return network.cut(made, stages)
 
 
-def squeezenet1_0() -> dict[str, nn.Module]:
-    """Build SqueezeNet 1.0 without its classifier."""
-    return _stages(squeezenet.squeezenet1_0, "1_0")
-
-
-def squeezenet1_1() -> dict[str, nn.Module]:
-    """Build SqueezeNet 1.1 without its classifier."""
-    return _stages(squeezenet.squeezenet1_1, "1_1")
+# Each builds its network without its classifier.
+squeezenet1_0 = partial(_stages, squeezenet.squeezenet1_0, "1_0")
+squeezenet1_1 = partial(_stages, squeezenet.squeezenet1_1, "1_1")

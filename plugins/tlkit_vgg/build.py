@@ -1,6 +1,7 @@
 """torchvision's VGGs as stages."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor, nn
 from torchvision.models import vgg
@@ -29,41 +30,12 @@ def from_vgg_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def vgg11() -> dict[str, nn.Module]:
-    """Build VGG-11 up to its last hidden layer, 4096 values."""
-    return _stages(vgg.vgg11, 11)
-
-
-def vgg13() -> dict[str, nn.Module]:
-    """Build VGG-13 up to its last hidden layer, 4096 values."""
-    return _stages(vgg.vgg13, 13)
-
-
-def vgg16() -> dict[str, nn.Module]:
-    """Build VGG-16 up to its last hidden layer, 4096 values."""
-    return _stages(vgg.vgg16, 16)
-
-
-def vgg19() -> dict[str, nn.Module]:
-    """Build VGG-19 up to its last hidden layer, 4096 values."""
-    return _stages(vgg.vgg19, 19)
-
-
-def vgg11_bn() -> dict[str, nn.Module]:
-    """Build VGG-11 with BatchNorm up to its last hidden layer, 4096 values."""
-    return _stages(vgg.vgg11_bn, 11, norm=True)
-
-
-def vgg13_bn() -> dict[str, nn.Module]:
-    """Build VGG-13 with BatchNorm up to its last hidden layer, 4096 values."""
-    return _stages(vgg.vgg13_bn, 13, norm=True)
-
-
-def vgg16_bn() -> dict[str, nn.Module]:
-    """Build VGG-16 with BatchNorm up to its last hidden layer, 4096 values."""
-    return _stages(vgg.vgg16_bn, 16, norm=True)
-
-
-def vgg19_bn() -> dict[str, nn.Module]:
-    """Build VGG-19 with BatchNorm up to its last hidden layer, 4096 values."""
-    return _stages(vgg.vgg19_bn, 19, norm=True)
+# Each builds its network up to its last hidden layer, 4096 values.
+vgg11 = partial(_stages, vgg.vgg11, 11)
+vgg13 = partial(_stages, vgg.vgg13, 13)
+vgg16 = partial(_stages, vgg.vgg16, 16)
+vgg19 = partial(_stages, vgg.vgg19, 19)
+vgg11_bn = partial(_stages, vgg.vgg11_bn, 11, norm=True)
+vgg13_bn = partial(_stages, vgg.vgg13_bn, 13, norm=True)
+vgg16_bn = partial(_stages, vgg.vgg16_bn, 16, norm=True)
+vgg19_bn = partial(_stages, vgg.vgg19_bn, 19, norm=True)

@@ -38,8 +38,3 @@ class Fcos(nn.Module):
         distances, central = self.regression(levels)
         anchors, level = placed(self._anchors, levels, size)
         return joined([self.classification(levels), distances, anchors, level, central])
-
-
-def fcos(features: Sequence[FeatureMap], outputs: int, options: FcosOptions) -> nn.Module:
-    """Build the fcos head."""
-    return Fcos(features, outputs, options)

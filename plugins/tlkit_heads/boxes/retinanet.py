@@ -40,8 +40,3 @@ class Retinanet(nn.Module):
         levels = self.pyramid(maps)
         anchors, level = placed(self._anchors, levels, size)
         return joined([self.classification(levels), self.regression(levels), anchors, level])
-
-
-def retinanet(features: Sequence[FeatureMap], outputs: int, options: RetinanetOptions) -> nn.Module:
-    """Build the retinanet head."""
-    return Retinanet(features, outputs, options)

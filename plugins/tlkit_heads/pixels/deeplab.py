@@ -63,8 +63,3 @@ class Deeplab(nn.Module):
             joined = self.reduce(maps[self.first])
             x = torch.cat([enlarged(x, (joined.shape[2], joined.shape[3])), joined], dim=1)
         return enlarged(self.last(self.fuse(x)), size)
-
-
-def deeplab(features: Sequence[FeatureMap], classes: int, options: DeeplabOptions) -> nn.Module:
-    """Build the deeplab head."""
-    return Deeplab(features, classes, options)

@@ -71,8 +71,3 @@ class Fpn(nn.Module):
             )
         brought = [block(x, sizes[at + 1 :]) for at, (block, x) in enumerate(zip(self.blocks, pyramid, strict=True))]
         return enlarged(self.last(self.dropout(torch.stack(brought).sum(0))), size)
-
-
-def fpn(features: Sequence[FeatureMap], classes: int, options: FpnOptions) -> nn.Module:
-    """Build the fpn head."""
-    return Fpn(features, classes, options)
