@@ -43,6 +43,31 @@ def test_images_are_evaluated_by_the_names_of_their_classes(folder: tuple[str, n
     assert made.evaluate(folder[0]) == pytest.approx(made.evaluate(OTHER, Y))
 
 
+class Table:
+    """Columns of 0 and 1 as pandas has them."""
+
+    def __init__(self, values: np.ndarray, columns: list[str]) -> None:
+        self.values, self.columns = values, columns
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return self.values
+
+
+@pytest.mark.parametrize("head", ["linear", "multilabel"])
+def test_columns_of_a_table_are_known_by_their_names(head: str) -> None:
+    order = sorted(NAMES)  # as pandas.get_dummies has them
+    table = Table(np.array([[name == each for each in order] for name in Y], int), order)
+    mine = model(classes=NAMES, head=head)
+    wanted = mine.evaluate(X, np.array([[name == each for each in NAMES] for name in Y], int))
+    assert mine.evaluate(X, table) == wanted
+    with pytest.raises(TlkitError, match=r"y has other columns.*\n.*dog, ant, cow, bee\n.*y\.to_numpy\(\)"):
+        mine.evaluate(X, Table(table.values, ["is_ant", "is_bee", "is_cow", "is_dog"]))
+    if head == "linear":
+        new = compiled(classes=None)
+        new.fit(X, table, epochs=1, batch_size=8, verbose=0)
+        assert new.class_names == tuple(order)
+
+
 def test_fit_takes_classes_in_another_order_as_what_they_are_called(folder: tuple[str, np.ndarray, list[str]]) -> None:
     of_folder, of_arrays = compiled(classes=NAMES), compiled(classes=NAMES)
     fit = {"epochs": 2, "batch_size": 8, "verbose": 0, "split": {"validation": 0.25}}

@@ -1,5 +1,6 @@
 """Models to folders and recipes, and back."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from toy_model import OPTIONS, compiled, labels, model, pixels
 
 import tlkit
-from tlkit.errors import RunFolderError, TlkitError
+from tlkit.errors import RunFailed, RunFolderError, TlkitError
 from tlkit.exports import finished_run, run_pictures
 from tlkit.run import loading
 
@@ -132,7 +133,13 @@ def test_recipe_of_a_second_fit_begins_from_the_saved_model() -> None:
 
 
 def test_recipe_says_only_what_differs_from_a_default() -> None:
-    made = compiled()
+    made = model()
+    made.compile(optimizer="sgd", lr=1e20, schedule="constant")
+    with pytest.raises(RunFailed):
+        made.fit("synthetic", **FIT)
+    made = copy.deepcopy(made)  # with the weights that a recipe begins from: they were put back
+    made.predict(X)
+    made.compile(optimizer="sgd", lr=1e-2, schedule="constant")
     made.fit("synthetic", **FIT)
     made.to_recipe("mine.toml")
     text = Path("mine.toml").read_text()
@@ -153,10 +160,16 @@ def _unsaved(made: tlkit.Model) -> None:
     made.fit("synthetic", **FIT)
 
 
+def _loaded(made: tlkit.Model) -> None:
+    made.network.load_state_dict(model(seed=5).network.state_dict())
+    made.fit("synthetic", **FIT)
+
+
 NO_RECIPE = {
     "nothing": (lambda made: None, "nothing was fitted yet"),
     "memory": (lambda made: made.fit(X, Y, epochs=1, verbose=0), "the images were in memory"),
     "validation": (lambda made: made.fit("synthetic", **FIT, validation_data=(X, Y)), "validation_data is beside"),
+    "other weights": (_loaded, "began from weights that are not on disk"),
     "not saved": (_unsaved, "model.save(FOLDER) before it"),
     "the optimizer's state": (_continued, "compile before fit"),
 }

@@ -214,6 +214,8 @@ def test_numbers_of_numpy_are_numbers() -> None:
         ("optimizer", "schedule="),
         ("parameters", r"model\.network"),
         ("eval", "by themselves"),
+        ("predct", 'did you mean "predict"'),
+        ("get_weights", r"copy\.deepcopy"),
     ],
 )
 def test_an_attribute_of_keras_says_what_does_the_same(name: str, words: str) -> None:
@@ -290,6 +292,11 @@ HABITS = {
     "a pair": (lambda m: m.fit((PIXELS, PIXELS)), "images and labels are two arguments"),
     "more classes": (lambda m: m.fit(PIXELS, [0, 1, 2] * 4), 'Model(.., weights="run:FOLDER", classes=3)'),
     "lists of names": (lambda m: m.fit(PIXELS, [["cat"], ["cat", "dog"]] * 6), "one column per class"),
+    "by position": (lambda m: m.fit(PIXELS, [0, 1] * 6, 32), "by name: epochs=, batch_size="),
+    "bytes of a file": (lambda m: m.predict(b"x"), "PIL.Image.open(io.BytesIO(data))"),
+    "address": (lambda m: m.predict("https://x/y.png"), "https://x/y.png: is an address"),
+    "transparency": (lambda m: m.predict(np.zeros((2, 16, 16, 4), np.uint8)), "x[..., :3]"),
+    "a missing name": (lambda m: m.fit(PIXELS, ["cat", float("nan")] * 6), "y holds float and str"),
     "labels from 1": (lambda m: m.fit(PIXELS, [1, 2] * 6), "they begin at 0: y - 1"),
 }
 

@@ -54,11 +54,15 @@ _KERAS_METHODS = {
     "build": "Model(.., classes=10, image_size=224) builds the network",
     "save_weights": "model.save(FOLDER) writes weights, recipe and classes",
     "load_weights": 'tlkit.load(FOLDER), or Model(.., weights="run:FOLDER")',
-    "get_weights": "model.network.state_dict()",
-    "set_weights": 'Model(.., weights="file.pth"), or model.network.load_state_dict',
+    "get_weights": "copy.deepcopy(model.network.state_dict()); fit ends with the weights of the best epoch by itself",
+    "set_weights": 'model.network.load_state_dict(weights), or Model(.., weights="file.pth")',
     "trainable_weights": "model.stages say what trains; model.summary() lists it",
     "count_params": "model.summary() counts parameters",
-    "predict_on_batch": "model.predict(x)",
+    **dict.fromkeys(("predict_on_batch", "predict_proba"), "model.predict(x)"),
+    "predict_classes": "model.predict(x).labels are names, model.predict(x).argmax(1) numbers",
+    "score": 'model.evaluate(x, y)["accuracy"]',
+    "transform": "model.embed(x)",
+    "get_params": "is no estimator of scikit-learn: model.embed(x) gives features for one",
     "train_on_batch": "model.fit(x, y, epochs=1)",
     "test_on_batch": "model.evaluate(x, y)",
     "fit_generator": "model.fit takes arrays, a folder or a PyTorch data set",
@@ -80,10 +84,10 @@ _KERAS_METHODS = {
 _OF_RECIPES = ("Model.from_recipe", "load")  # calls whose user wrote the keys of a recipe
 
 
-def no_attribute(name: str) -> AttributeError:
+def no_attribute(owner: type, name: str) -> AttributeError:
     """Return the error for an attribute that a Model does not have, with what does the same if it is one of Keras's."""
-    hint = f": {_KERAS_METHODS[name]}" if name in _KERAS_METHODS else ""
-    return AttributeError(f"tlkit.Model has no attribute {name!r}{hint}")
+    hint = _KERAS_METHODS.get(name) or nearest(name, [each for each in dir(owner) if not each.startswith("_")])
+    return AttributeError(f"tlkit.Model has no attribute {name!r}{hint and f': {hint}'}")
 
 
 def refuse_unknown(where: str, owner: object, name: str, hint: str = "") -> None:
@@ -129,7 +133,10 @@ def named(where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             try:
                 given = signature.bind(*args, **kwargs).arguments
             except TypeError as error:
-                raise TlkitError(f"{where}: {error}.", f"arguments: {', '.join(known)}") from error
+                by_name = [each for each in known if signature.parameters[each].kind is inspect.Parameter.KEYWORD_ONLY]
+                first = ", ".join(each for each in known if each not in by_name)
+                rest = f"by name: {', '.join(f'{each}=' for each in by_name)}" if by_name else ""
+                raise TlkitError(f"{where}: {error}.", f"arguments: {first or 'none by position'}", rest) from error
             try:
                 return function(*args, **kwargs)
             except TlkitError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,12 @@ def labels_of(y: object, *, known: Labels, where: str) -> tuple[tuple[str, ...],
     except ValueError as error:
         columns = "one column per class, 1 where an image has it: [[1, 0, 0], [0, 1, 1]]"
         raise TlkitError(f"{where}: y has lists of several lengths.", columns) from error
+    if values.dtype.kind == "U" and isinstance(y, list | tuple) and not all(isinstance(each, str) for each in y):
+        values = np.array(y, dtype=object)  # numpy calls a missing value among names "nan"
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]  # as Keras's data sets have them
     if values.ndim == 2:
-        return _of_columns(values, known=known, where=where)
+        return _of_columns(*_by_name(values, getattr(y, "columns", ()), known=known, where=where), where=where)
     if values.ndim == 0:
         raise TlkitError(f"{where}: y is {article(y)}, not a label for each image.", "numbers or names (N,)")
     if values.ndim != 1:
@@ -119,7 +121,10 @@ def _whole_numbers(values: NDArray[Any], *, where: str) -> NDArray[Any]:
         if (values == np.rint(values)).all() and (np.abs(values.astype(np.float64)) < 2**53).all():
             return values.astype(np.int64)
     if values.dtype.kind not in "iub":
-        raise TlkitError(f"{where}: y is of type {values.dtype}.", "class numbers from 0, or class names")
+        kinds = sorted({type(each).__name__ for each in values.tolist()})
+        raise TlkitError(
+            f"{where}: y holds {' and '.join(kinds)}.", "class numbers from 0, or class names, and no missing value"
+        )
     return values.astype(np.int64) if values.dtype.kind == "b" else values
 
 
@@ -139,8 +144,29 @@ def _of_names(values: NDArray[np.str_], *, known: Labels, where: str) -> tuple[t
     return names, np.array([place[name] for name in values.tolist()], dtype=np.int64)
 
 
+def _by_name(values: NDArray[Any], columns: Sequence[object], *, known: Labels, where: str) -> tuple[NDArray[Any], Labels]:
+    """Return the columns of a table in the order of the classes that they name, and the classes; numbers name none.
+
+    Raises:
+        TlkitError: they name others than the model has.
+    """
+    names = tuple(str(each) for each in columns if isinstance(each, str))
+    if not names or len(names) < len(columns):
+        return values, known
+    if known.names and known.names == tuple(map(str, range(len(known.names)))):
+        return values, known
+    if not known.names or (known.assumed and set(names) != set(known.names)):
+        return values, replace(known, names=names)
+    if sorted(names) != sorted(known.names):
+        raise TlkitError(
+            f"{where}: y has other columns than the model has classes: {first_few(names)}.",
+            f"classes: {first_few(known.names)}", "where the columns are in this order: y.to_numpy()",
+        )  # fmt: skip
+    return values[:, [names.index(name) for name in known.names]], known
+
+
 def _of_columns(
-    values: NDArray[Any], *, known: Labels, where: str
+    values: NDArray[Any], known: Labels, *, where: str
 ) -> tuple[tuple[str, ...], NDArray[np.int64] | NDArray[np.uint8]]:
     """Columns of 0 and 1: one-hot, or for a head of several classes any number of ones."""
     count = known.count if known.count is not None else values.shape[1]

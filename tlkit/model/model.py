@@ -20,7 +20,7 @@ from tlkit import machine
 from tlkit.engine.estimators import FittedHead
 from tlkit.engine.images.views import check as check_views
 from tlkit.errors import TlkitError, as_path
-from tlkit.model import compiling, evaluation, fits, loading, pictures, progress, saving
+from tlkit.model import compiling, evaluation, fits, loading, own_network, pictures, progress, saving
 from tlkit.model.arguments import check_count, named, no_attribute, plain, refuse_unknown
 from tlkit.model.callbacks import checked
 from tlkit.model.classes import Classes, classes_of
@@ -124,7 +124,7 @@ class Model:
         self._weights: str | None = setup.tables["backbone"]["weights"]  # what a recipe calls the network as it is now
         self._last: fits.Fitted | None = None
         self._seen = Seen()
-        self._network = network
+        self._network, self._written = network, [] if network is None else own_network.written(network)
         if network is None:
             setup.resolved(where="Model")
             if classes.count is not None:
@@ -172,7 +172,7 @@ class Model:
     if not TYPE_CHECKING:  # a type checker knows what there is
 
         def __getattr__(self, name: str) -> NoReturn:
-            raise no_attribute(name)
+            raise no_attribute(type(self), name)
 
         def __setattr__(self, name: str, value: object) -> None:
             """Refuse a name that a model does not have, such as one that is misspelt."""
@@ -383,7 +383,7 @@ class Model:
         training = Training(found.job, images, self.network, self._setup.device, listed, found.held_out_of)
         unnamed = found.refusal or (fits.REORDERED if images.classes != found.images.classes else "")
         refusal = unnamed or (fits.CONTINUED if self._standing.optimizer else "")
-        self._last = fits.Fitted(found.job, self._weights, refusal)
+        self._last = fits.Fitted(found.job, self._on_disk(), refusal)
         self.stop_training, self._turn.training = False, True
         try:
             with progress.observer(verbose) as shown, machine.kept_blocks, torch_settings.applied(self._setup.device):
@@ -399,6 +399,8 @@ class Model:
                 self._standing.optimizer, self._weights = training.optimizer, None
                 self._standing.epochs += len(training.epochs)
                 self._last = replace(self._last, split={} if unnamed else training.split)
+            elif training.restored:
+                self._written = own_network.written(self.network)
         return self.history
 
     @named("Model.evaluate")
@@ -529,7 +531,7 @@ class Model:
             as_path(folder, "folder"), self._setup, self.network, self._standing,
             classes=self.class_names, last=self._last, epochs=self.history or (), seen=self._seen,
         )  # fmt: skip
-        self._weights = f"run:{Path(folder).resolve()}"
+        self._weights, self._written = f"run:{Path(folder).resolve()}", own_network.written(self.network)
 
     def to_recipe(self, file: str | Path) -> None:
         """Write the last fit as a recipe: `tlkit apply FILE` trains to the same bits on the same data.
@@ -543,6 +545,8 @@ class Model:
     @in_turn
     def state_dict(self) -> dict[str, Tensor]:
         """Return every tensor under the names of the library that the backbone comes from, which loads it with strict=True.
+
+        As torch's, the tensors are the network's own and change with it; `copy.deepcopy` keeps them as they are now.
 
         Examples:
             >>> import tlkit
@@ -563,6 +567,8 @@ class Model:
     def __deepcopy__(self, memo: dict[int, Any]) -> Model:
         made = memo[id(self)] = type(self).__new__(type(self))
         made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        if made._network is not None:
+            made._weights, made._written = self._on_disk(), own_network.written(made._network)
         if self._turn.training:
             made.network.requires_grad_(True)  # as fit leaves it; what is frozen in this epoch is no wish of the program's
         return made
@@ -606,6 +612,11 @@ class Model:
     def _build(self, classes: Classes) -> None:
         """Build the network with the weights that it starts from."""
         self._network, self._seen = self._setup.network(classes), Seen.of_run(self._setup.run())
+        self._written = own_network.written(self._network)
+
+    def _on_disk(self) -> str | None:
+        """Return what a recipe calls the network's weights; None where they are trained or changed since, and not saved."""
+        return self._weights if own_network.written(self.network) == self._written else None
 
     def _adopt(self, images: Images) -> Images:
         """Take classes from the first images, or check that these have the model's; return them in the model's order."""

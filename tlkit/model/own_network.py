@@ -10,6 +10,11 @@ from tlkit.plans.plan import ParameterPlan
 from tlkit.recipe.maps import BESIDE
 
 
+def written(network: Network) -> list[int]:
+    """Return how often each tensor was written since it was made, as torch counts it: a program that loads weights changes them."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in network.tensors().values()]
+
+
 def refuse_other_modules(network: Network, parameters: Sequence[ParameterPlan], *, where: str) -> None:
     """Refuse a network with other parameters than the plan's, which has been given another head for instance.
 

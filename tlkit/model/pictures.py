@@ -44,7 +44,7 @@ def read(given: object, *, where: str, bands: int | None = None) -> Sequence[Pic
     if isinstance(given, np.ndarray | torch.Tensor):
         pixels = array(given, where=where, bands=bands)
         return [pixels] if pixels.ndim == 3 else pixels
-    if isinstance(given, Sequence) and not isinstance(given, str):
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
         return [_one(each, where=where, bands=bands) for each in given]
     if isinstance(given, str | os.PathLike) and os.path.isdir(given):
         return image_files.below(Path(given), where=where, bands=bands is not None)
@@ -152,6 +152,8 @@ def _of_bands(given: NDArray[Any] | torch.Tensor, bands: int, *, where: str) -> 
 
 
 def _one(given: object, *, where: str, bands: int | None) -> Picture:
+    if isinstance(given, str) and "://" in given:
+        raise DataError(f"{where}: {given}: is an address.", "download the image first; a path, or a PIL image")
     if isinstance(given, str | os.PathLike):
         return Path(given)
     if isinstance(given, Image.Image) and bands is None:
@@ -162,6 +164,9 @@ def _one(given: object, *, where: str, bands: int | None) -> Picture:
             apart = "batches are put together first, np.concatenate(batches); images and labels are two arguments, x and y"
             raise _refused(where, f"one in a list has shape {tuple(given.shape)}, and is to be one picture.", apart)
         return pixels
+    if isinstance(given, bytes) or hasattr(given, "read"):
+        opened = "PIL.Image.open(io.BytesIO(data))" if isinstance(given, bytes) else "PIL.Image.open(file)"
+        raise _refused(where, f"one of the images is of type {type(given).__name__}.", opened)
     pair = isinstance(given, tuple | list) and len(given) == 2
     hint = "of pairs (image, label): x, y = zip(*pairs)" if pair else ""
     if not pair and (hasattr(given, "__iter__") or hasattr(given, "__getitem__")):
@@ -216,6 +221,8 @@ def _shape_hint(values: Pixels) -> str:
         return "for grey images: np.repeat(x, 3, axis=-1)"
     if len(shape) == 3 and shape[0] == 3:
         return "channels are last in an array: x.transpose(1, 2, 0)"
+    if len(shape) == 4 and shape[-1] == 4:
+        return "without transparency: x[..., :3]"
     return ""
 
 

@@ -42,6 +42,7 @@ class Training:
         stopped: Why it ended early; "" where it did not.
         optimizer: The optimizer's state as it was after the best epoch.
         scaling: The preprocessing of images of bands, whose mean and std were measured; None of colour pictures.
+        restored: No epoch is done, and the network has the weights that it began with.
         split: Which images each part has, as split.json of a run.
     """
 
@@ -55,6 +56,7 @@ class Training:
     stopped: str = ""
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     scaling: Convention | None = None
+    restored: bool = False
     split: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self, model: object, *, shown: Observer, stop: Callable[[], bool], optimizer: Mapping[str, Tensor]) -> None:
@@ -111,7 +113,7 @@ class Training:
         except BaseException as error:
             had = "those of its best epoch" if best else "those of the last step"
             if not best and (isinstance(error, Diverged) or not fit.is_sound()):
-                best, had = first, "those that it had before fit"
+                best, had, self.restored = first, "those that it had before fit", True
             if isinstance(error, RunFailed):
                 error.add_hint_(f"the model's weights are {had}")
             raise
