@@ -1,5 +1,6 @@
 """Several fits of one model: weights, optimizer state, draws, and what is said of them."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,7 @@ def test_predictions_are_an_array_with_labels() -> None:
     assert [pair[1][1] for pair in ranked] == pytest.approx(np.sort(rows, axis=1)[:, -2].tolist())
     assert found[3].labels == found.labels[3:4]
     assert found[:5].top(1) == found.top(1)[:5]
+    assert pickle.loads(pickle.dumps(found)).top(4) == found.top(4), "a process pool hands them over"
     for wrong in (lambda: found[:, :2].labels, lambda: found.top(0), lambda: found.sum(1).top(1)):
         with pytest.raises(TlkitError):
             wrong()

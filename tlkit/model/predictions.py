@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,9 @@ class Predictions(np.ndarray[Any, np.dtype[np.float32]]):
     def __array_finalize__(self, made_from: object) -> None:
         self.class_names = getattr(made_from, "class_names", ())
         self.several = getattr(made_from, "several", False)
+
+    def __reduce__(self) -> Any:  # numpy's own leaves out the names
+        return partial(Predictions, several=self.several), (np.asarray(self), self.class_names)
 
     @property
     def labels(self) -> list[Any]:
