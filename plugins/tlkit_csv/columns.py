@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tlkit_csv.table import Table
 
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
 _PATH, _OTHER_PATHS = "path", ("image", "file", "filename", "file_name", "filepath")  # lower case
+_GROUPS = re.compile(r"(patient|subject|person|individual|donor|group)s?([ _-]?(id|no|nr|name|number))?", re.IGNORECASE)
 ROLES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 
@@ -74,6 +77,27 @@ def refuse_unread_split(table: Table, label: str, options: CsvOptions) -> None:
                 f'data.options.split = "{name}"',
                 "to divide the images anew all the same: data.split.fractions = [0.7, 0.1, 0.2] beside it",
             )
+
+
+def doubts(table: Table, options: CsvOptions) -> list[str]:
+    """Return what to say of cells that may mean something else: empty ones of classes, and groups that no option names."""
+    used = {options.image, options.label, options.split, *options.classes}
+    likely = [name for name in table.columns if not options.group and name not in used and _GROUPS.fullmatch(name)]
+    marked = options.classes if options.several else []
+    at = {name: table.columns.index(name) for name in (*marked, *likely)}
+    empty: Counter[str] = Counter()
+    members: dict[str, Counter[str]] = {name: Counter() for name in likely}
+    for _, cells in table.rows() if at else ():
+        empty.update(name for name in marked if not cells[at[name]])
+        for name, counted in members.items():
+            counted[cells[at[name]]] += 1
+    said = [f'column "{name}": empty cells ({count:,}) are read as 0' for name, count in empty.items()]
+    said += [
+        f'column "{name}": images with the same value may be parted by a split; data.options.group = "{name}" keeps them together'
+        for name, counted in members.items()
+        if 1 < len(counted) < counted.total()
+    ]
+    return [f"{table.path.name}: {each}" for each in said]
 
 
 def _first(table: Table) -> Sequence[str]:

@@ -16,8 +16,8 @@ from tlkit.errors import DataError, nearest
 from tlkit.plugin import DataFiles, Images, Split, hold_out, image_kinds
 from tlkit.reading import spelt_otherwise
 from tlkit_csv import CsvOptions
-from tlkit_csv.columns import NO, ROLES, YES, check_columns, image_column, refuse_unread_split
-from tlkit_csv.table import read_table
+from tlkit_csv.columns import NO, ROLES, YES, check_columns, doubts, image_column, refuse_unread_split
+from tlkit_csv.table import Table, read_table
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
         DataError: it cannot be read, lacks a column, lists a file that is not there, or one twice.
     """
     options = options or CsvOptions()
-    tables, rows = _read(folder, options)
+    tables, rows, remarks = _read(folder, options)
     images = [_path(folder, row) for row in rows]
     for row, image in zip(rows, images, strict=True):
         if not os.path.isfile(image):  # unlike Path.is_file it answers for a name that no file can have
@@ -64,7 +64,7 @@ def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
     _refuse_doubles(rows, images)
     assumed = {row.table: row.column for row in rows if options.header and row.column != options.image}
     said = dict.fromkeys(f'{table.name}: paths are read from column "{name}"' for table, name in assumed.items())
-    return DataFiles(root=folder, files=(*tables, *images), remarks=tuple(said))
+    return DataFiles(root=folder, files=(*tables, *images), remarks=(*said, *remarks))
 
 
 def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
@@ -79,7 +79,7 @@ def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
         DataError: fewer than two classes, a class without training images, or a split of another name.
     """
     options = options or CsvOptions()
-    tables, rows = _read(found.root, options)
+    tables, rows, _ = _read(found.root, options)
     files = found.files[len(tables) :]
     parts = _parts(rows, options)
     classes = _sorted({label for index in parts["train"] for label in rows[index].labels})
@@ -97,18 +97,21 @@ def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
     return Images(classes, splits, test_held_out=_held_out(options))
 
 
-def _read(folder: Path, options: CsvOptions) -> tuple[list[Path], list[_Row]]:
-    """Return the tables' files and all rows."""
+def _read(folder: Path, options: CsvOptions) -> tuple[list[Path], list[_Row], list[str]]:
+    """Return the tables' files, all rows, and what to say of the tables."""
     named = {"": options.file, "validation": options.validation_file, "test": options.test_file}
     rows: list[_Row] = []
+    remarks: list[str] = []
     for split, name in named.items():
         if name:
-            rows += _rows(folder / name, folder, options, split)
-    return [folder / name for name in named.values() if name], rows
+            table, found = _rows(folder / name, folder, options, split)
+            rows += found
+            remarks += doubts(table, options)
+    return [folder / name for name in named.values() if name], rows, remarks
 
 
-def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> list[_Row]:
-    """Return the rows of one table; `split` is that of all, or "" where a column may say it."""
+def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> tuple[Table, list[_Row]]:
+    """Return one table and its rows; `split` is that of all, or "" where a column may say it."""
     image, label = options.image, options.label
     if not options.header:
         image, label = ("1" if image == "path" else image), ("2" if label == "label" else label)
@@ -136,7 +139,7 @@ def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> list[_Ro
         rows.append(_Row(path, image, line, f"{options.prefix}{cells[at['image']]}{options.suffix}", labels, said, group))
     if not rows:
         raise DataError(f"{path}: lists no images.")
-    return rows
+    return table, rows
 
 
 def _marked(path: Path, line: int, cells: Sequence[str], columns: Sequence[int], options: CsvOptions) -> tuple[str, ...]:

@@ -43,6 +43,13 @@ def labels(images: Images) -> dict[str, str]:
     }
 
 
+def remarks(root: Path, **options: object) -> tuple[str, ...]:
+    found = call(csv.find, root, CsvOptions.model_validate(options))
+    assert isinstance(found, DataFiles)
+    return found.remarks
+
+
+SEVERAL = {"classes": ["cat", "dog"], "several": True, "split": "split"}
 RIGHT = {"a.png": "cat", "b.png": "dog", "c.png": "cat", "d.png": "dog"}
 
 
@@ -273,9 +280,21 @@ def test_columns_of_several_classes_are_for_a_multi_label_head(root: Path) -> No
     with pytest.raises(DataError, match="line 2: is of 2 classes: cat, dog") as caught:
         read(root, text, classes=["cat", "dog"], split="split")
     assert "data.options.several = true" in str(caught.value)
-    images = read(root, classes=["cat", "dog"], several=True, split="split")
+    images = read(root, **SEVERAL)
     assert images.splits["train"].targets.dtype == np.uint8
     assert images.splits["train"].targets.tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert read(root, text.replace(",0,0,", ",,0,"), **SEVERAL).splits["train"].targets.tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert remarks(root, **SEVERAL) == ('labels.csv: column "cat": empty cells (1) are read as 0',)
+
+
+def test_a_column_of_patients_that_no_option_names_is_said(root: Path) -> None:
+    (root / "labels.csv").write_text(
+        "path,label,Patient ID,groups\na.png,cat,p1,1\nb.png,dog,p2,2\nc.png,cat,p1,3\nd.png,dog,p3,4\n"
+    )
+    (said,) = remarks(root)
+    assert said.startswith('labels.csv: column "Patient ID": images with the same value may be parted')
+    assert 'data.options.group = "Patient ID"' in said
+    assert not remarks(root, group="Patient ID") + remarks(root, label="Patient ID")
 
 
 def test_unicode_forms_and_spaces_of_one_name_are_one_class(root: Path) -> None:
