@@ -411,6 +411,10 @@ def test_splits_of_folders_whose_names_do_not_say_it(tmp_path: Path, run: Cli) -
         ({"ant/1.mp4": b"", "bee/1.mp4": b""}, 'holds videos in its folders.\n  .* "clips"'),
         ({"im/1.png": b"x", "labels.csv": b"path;label\nim/1.png;ant\n"}, 'a table, labels.csv, .*\n  .* file = "labels.csv"'),
         ({"im/1.png": b"x", "labels.csv": b"id;label\n1;ant\n"}, 'a table, labels.csv, .*\n  .* file = "labels.csv"'),
+        (
+            {"train/1.png": b"x", "test/2.png": b"x", "sample.csv": b"id,label\n2,ant\n", "train.csv": b"id,label\n1,ant\n"},
+            'a table, train.csv, .*\n  .* file = "train.csv"',
+        ),
         ({"data/train-00000-of-00001.parquet": b""}, 'holds parquet files, .*\n  .* "parquet", options = '),
         ({"mine.npz": b""}, r"holds arrays, .*\n  tlkit.Model.fit\(x, y\) takes arrays"),
         (

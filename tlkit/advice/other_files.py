@@ -13,6 +13,7 @@ from tlkit.sources import video_files
 
 _LOOKED = 1_000  # entries of a folder
 _TABLES, _ARRAYS = (".csv", ".tsv"), (".npz", ".npy")
+_TRAINED = ("train", "label")  # words in the name of a table that is trained on, unlike sample_submission.csv
 _SPLITS = {
     "train": "file",
     "val": "validation_file",
@@ -36,7 +37,7 @@ def problem(folder: Path) -> DataError | None:
             f"{folder}: holds arrays, and no image files.",
             "tlkit.Model.fit(x, y) takes arrays: docs/python.md; a data set of your own reads them for recipes: docs/plugins.md",
         )
-    for name in names:
+    for name in sorted(names, key=lambda name: not any(word in name.lower() for word in _TRAINED)):
         if name.lower().endswith(_TABLES) and _lists_files(folder, folder / name):
             return _error(folder, f"holds a table, {name}, and images that it lists", "csv", f', file = "{name}"')
     inside = (each for name in names if (folder / name).is_dir() for each in _names(folder / name))

@@ -47,7 +47,8 @@ def refuse(folder: Path, *, classes: DataError | None = None) -> None:
 def _problems(folder: Path, above: Iterable[Path], *, broken: bool) -> Iterator[DataError | None]:
     """Yield what is said of a folder and of those above it, and of other files in one that is broken as a folder of classes."""
     yield from (_problem(place) for place in (folder, *above))
-    with_pictures = sum(bool(_names(folder / name, image_kinds.SUFFIXES)) for name in _folders(folder))
+    meant = (name for name in _folders(folder) if not name.lower().startswith(_SPLITS))
+    with_pictures = sum(bool(_names(folder / name, image_kinds.SUFFIXES)) for name in meant)
     if broken:
         yield other_files.metadata(folder)
     if broken and with_pictures < 2:  # else it is meant as one of classes
