@@ -114,6 +114,12 @@ def test_recipe_that_is_shipped_can_be_written_here(run: Cli, tmp_path: Path) ->
     written = (tmp_path / "quickstart.toml").read_text()
     assert tomllib.loads(written) == tomllib.loads((ROOT / "recipes" / "quickstart.toml").read_text())
     assert "recipes/" not in written.partition("format = 1")[0]
+    for place, runs, source in (("few.toml", "runs", "photos.toml"), ("in/few.toml", "../runs", "in/photos.toml")):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        run("init", "--from", "few_paintings", "-o", place)
+        text = (tmp_path / place).read_text()
+        assert tomllib.loads(text)["backbone"]["weights"] == f"run:{runs}/photos", "where apply writes the runs"
+        assert f"tlkit apply {source} " in text
     assert run("init", "--from", "quickstart")[0] == 1  # it is there now
     assert run("init", "--from", "quickstart", "--force")[0] == 0
     code, _, text = run("init", "--from", "quikstart", "-o", "other.toml")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from tlkit import files
@@ -30,7 +32,7 @@ def hint(name: str) -> tuple[str, ...]:
 
 
 def write(name: str, output: Path | None, *, force: bool) -> Path:
-    """Write a copy of a recipe.
+    """Write a copy of a recipe. Recipes that it names and runs that it begins from are where the copy's user has them.
 
     Args:
         name: Of the recipe, "quickstart".
@@ -53,6 +55,10 @@ def write(name: str, output: Path | None, *, force: bool) -> Path:
         raise TlkitError(f"{path}: is there already.", "--force replaces it, --output names another file")
     lines = (folder() / f"{name}.toml").read_text(encoding="utf-8").splitlines(keepends=True)
     text = "".join(line for line in lines if not line.startswith(_SCHEMA)).replace(f"recipes/{name}.toml", str(path))
+    text = re.sub(r"(tlkit apply )recipes/(\w+\.toml)", lambda found: f"{found[1]}{path.with_name(found[2])}", text)
+    text = text.replace(
+        "run:../runs/", f"run:{Path(os.path.relpath('runs', path.parent)).as_posix()}/"
+    )  # `apply` writes ./runs
     files.replace_named(path, text, "output")
     return path
 
