@@ -1,5 +1,6 @@
 """`tlkit check` finds what a plugin breaks; each broken plugin here is a real one, one line away from a sound one."""
 
+import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -296,6 +297,7 @@ DATASETS: dict[str, tuple[Callable[[], object], list[str]]] = {
     "negative": (lambda: images(labels=LABELS - 1), ["label -1 is out of range"]),
     "uneven": (lambda: images(labels=LABELS[:5]), ["6 images and 5 targets"]),
     "empty": (lambda: images(labels=LABELS[:0], pixels=PIXELS[:0]), ["0 images"]),
+    "another order": (lambda: images(pixels=PIXELS + next(COUNT)), ["read twice, it gives other images"]),
 }
 
 
@@ -304,12 +306,14 @@ def bad(found: DataFiles, options: object) -> object:
 
 
 BROKEN = [""]
+COUNT = itertools.count()
 
 
 def test_a_sound_data_set_passes_every_check() -> None:
     said = list(testing.check_dataset("good", Dataset(read="test_contract:good", classes=2)))
     assert said[1:] == [
         "has 2 classes with names of their own", "train: 6 images with targets in range", "test: 6 images with targets in range",
+        "gives the same images in the same order when it is read again",
     ]  # fmt: skip
     newer = list(
         testing.check_dataset("good", Dataset(read="test_contract:good", version=lambda _, folds: "2" if folds else ""))

@@ -134,7 +134,9 @@ def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: 
     """
     if model is None:
         if values:
-            raise RecipeError([TlkitError(f"{place}: this plugin has no options, and is given {first_few(values)}.")])
+            problem = f"{place}: this plugin has no options, and is given {first_few(values)}."
+            fix = "--data names the folder of its files" if place == "data.options" and "path" in values else ""
+            raise RecipeError([TlkitError(problem, fix)])
         return None
     found = []
     for line in errors(model, values):

@@ -6,9 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from tlkit import file_digests, plugin, units
 from tlkit.errors import PluginError, reason
-from tlkit.plugin import Dataset, Demand, Executor, LoggedEnd, LoggedRun, Logger
+from tlkit.plugin import Dataset, Demand, Executor, Images, LoggedEnd, LoggedRun, Logger, Split
+from tlkit.plugin.calling import comes_with
 from tlkit.recipe import parsing
 from tlkit.run import executor_calls
 from tlkit.sources import data_files, datasets
@@ -34,12 +37,32 @@ def check_dataset(name: str, dataset: Dataset, *, data: Path | None = None) -> I
     yield f"has {len(images.classes)} classes with names of their own"
     for split, each in images.splits.items():
         yield f"{split}: {len(each.targets)} images with targets in range"
+    _check_order(dataset, images, datasets.read_data(dataset, found, options))
+    yield "gives the same images in the same order when it is read again"
     if versions := sorted({dataset.version_of(options, folds=folds) for folds in (False, True)} - {""}):
         yield f"is read in version {', '.join(versions)}: finished runs of another version do not count"
     listed = {file for each in images.splits.values() for file in each.files if isinstance(file, Path)} - set(found.files)
     if listed and found.files:
         file_digests.content(sorted(listed))  # each can be read
         yield f"lists {units.images(len(listed))} beside its files: their content is in the digest of a run"
+
+
+def _check_order(dataset: Dataset, once: Images, again: Images) -> None:
+    for split, each in once.splits.items():
+        other = again.splits.get(split)
+        if other is None or not _same(each, other):
+            raise PluginError(
+                f"{dataset.read}: {split}: read twice, it gives other images, or the same in another order.",
+                "sort files, and draw nothing at random: a run that continues finds its images by their places",
+                comes_with(dataset.read),
+            )
+
+
+def _same(one: Split, two: Split) -> bool:
+    """Return whether files, class labels and pixels are the same; masks and boxes are compared by their files alone."""
+    files = len(one.files) == len(two.files) and all(str(a) == str(b) for a, b in zip(one.files, two.files, strict=True))
+    labels = one.targets.dtype == object or np.array_equal(one.targets, two.targets)
+    return files and labels and (one.pixels is None or two.pixels is None or np.array_equal(one.pixels, two.pixels))
 
 
 def check_logger(name: str, logger: Logger) -> Iterator[str]:
