@@ -34,7 +34,7 @@ def test_batch_that_does_not_fit_is_a_message(call: str) -> None:
 def test_step_that_does_not_fit_is_a_message_and_the_model_goes_on(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = compiled()
     hook = model.network.stages["stem"].register_forward_pre_hook(lambda module, _: module.training and _exhaust())
-    with pytest.raises(OutOfMemory, match=r"a batch of 8 images does not fit into the memory of cpu") as error:
+    with pytest.raises(OutOfMemory, match=r"^Model\.fit: a batch of 8 images does not fit into the memory of cpu") as error:
         model.fit(X, Y, epochs=1, batch_size=8, verbose=0)
     assert "batch_size" in str(error.value)
     hook.remove()

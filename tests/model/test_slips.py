@@ -292,7 +292,6 @@ HABITS = {
     "a pair": (lambda m: m.fit((PIXELS, PIXELS)), "images and labels are two arguments"),
     "more classes": (lambda m: m.fit(PIXELS, [0, 1, 2] * 4), 'Model(.., weights="run:FOLDER", classes=3)'),
     "lists of names": (lambda m: m.fit(PIXELS, [["cat"], ["cat", "dog"]] * 6), "one column per class"),
-    "by position": (lambda m: m.fit(PIXELS, [0, 1] * 6, 32), "by name: epochs=, batch_size="),
     "bytes of a file": (lambda m: m.predict(b"x"), "PIL.Image.open(io.BytesIO(data))"),
     "address": (lambda m: m.predict("https://x/y.png"), "https://x/y.png: is an address"),
     "transparency": (lambda m: m.predict(np.zeros((2, 16, 16, 4), np.uint8)), "x[..., :3]"),

@@ -15,6 +15,7 @@ _EXAMPLES = {
     "optimizer": 'optimizer={"name": "sgd", "momentum": 0.9}, lr=1e-2; others: adam, adamw',
     "schedule": 'schedule="constant", "step", "cosine" or "one_cycle"',
 }
+_RATES_OF_PARTS = "lr_groups={'backbone': 1e-4, 'head': 1e-2}"
 Rates = Mapping[str, float | str | Mapping[str, float | str]]  # a text is "auto"
 
 
@@ -37,6 +38,8 @@ def tables(
         raise TlkitError(
             "Model.compile: lr and lr_groups are both given.", "lr is one rate for all, lr_groups one for each part"
         )
+    if isinstance(lr, Mapping) and "lr" not in lr:
+        raise TlkitError("Model.compile: lr is a dict without a rate.", f"rates of parts are {_RATES_OF_PARTS}")
     if loss is not None and not isinstance(loss, Mapping):
         raise TlkitError(
             f"Model.compile: loss is {shortened(repr(loss), 60)}.",
@@ -56,7 +59,7 @@ def tables(
         )
     rates: dict[str, Any] | None = dict.fromkeys(("backbone", HEAD), plain(lr)) if lr is not None else plain(lr_groups)
     if rates is None and not setup.untrained(where="Model").head.solve:
-        raise TlkitError("Model.compile: there is no learning rate.", "lr=1e-3, or lr_groups={'backbone': 1e-4, 'head': 1e-2}")
+        raise TlkitError("Model.compile: there is no learning rate.", f"lr=1e-3, or {_RATES_OF_PARTS}")
     return {
         "optimizer": table_of(optimizer),
         "schedule": shape | {"epochs": least_epochs(setup.tables["freeze"], shape)},

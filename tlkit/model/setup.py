@@ -136,7 +136,7 @@ class Setup:
 
     def job(self, resolved: Resolved, places: Places, *, where: str) -> Job:
         """Find data and weights, downloading what is missing."""
-        return jobs.plan_job(resolved, self.seed, places, runs=Path("runs"), where=where)
+        return replace(jobs.plan_job(resolved, self.seed, places, runs=Path("runs"), where=where), called=where)
 
     @torch_settings.usual()
     def plan(self, classes: int | None, *, compiled: bool = True) -> Plan:

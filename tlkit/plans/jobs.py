@@ -39,6 +39,7 @@ class Job:
         also: Other data that is evaluated, by the recipe's name for it.
         unlabelled: Images without labels that are trained on; None for none.
         fold: The fold that is tested, from 1; None without cross-validation.
+        called: What messages call it; "" where that is the arm, the seed and the fold.
     """
 
     resolved: Resolved
@@ -53,11 +54,12 @@ class Job:
     inputs: Mapping[str, str] = field(default_factory=dict)
     fold: int | None = None
     unlabelled: DataFiles | None = None
+    called: str = ""
 
     @property
     def label(self) -> str:
-        """Arm, seed and fold in words."""
-        return run_folder.label(self.resolved.name, self.seed, self.fold)
+        """Arm, seed and fold in words, or the call that trains it."""
+        return self.called or run_folder.label(self.resolved.name, self.seed, self.fold)
 
     def result(self) -> RunResult | None:
         """Return what is on disk of it."""

@@ -30,7 +30,7 @@ ClassWeights = Annotated[
 class LossTable(Table):
     """Settings of the loss: cross-entropy, or for a multi-label head the mean binary cross-entropy over classes."""
 
-    name: Literal["cross_entropy"] = Field(default="cross_entropy", description="the only one so far")
+    name: Literal["cross_entropy"] = Field(default="cross_entropy", description="cross_entropy is the only one so far")
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="part of a label's weight that is spread evenly over all classes, for instance 0.1"
     )
