@@ -1,7 +1,12 @@
 """The pictures of a report on masks."""
 
 import numpy as np
+import pytest
+import torch
 
+from tlkit.engine import picked_masks
+from tlkit.engine.picked_masks import PickedMasks
+from tlkit.engine.ranks.ranks import ALONE, Shared
 from tlkit.plugin import IGNORED
 from tlkit.run import mask_pictures
 
@@ -15,3 +20,15 @@ def test_a_missed_vessel_is_seen_on_a_red_retina() -> None:
     for colour, channel in ((hit, 1), (missed, 0), (made_up, 2)):
         assert colour.argmax() == channel
         assert colour[channel] > grey + 20
+
+
+def test_masks_of_few_pictures_are_kept_while_they_are_evaluated_and_of_many_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(5, 3, 4, 6)
+    for most, kept in ((5 * 4 * 6, True), (5 * 4 * 6 - 1, False)):
+        monkeypatch.setattr(picked_masks, "MOST", most)
+        masks = PickedMasks(Shared(ALONE, np.arange(5), 2))
+        for some in logits.split(2):
+            masks.add_(some)
+        found = masks.together()
+        assert (found is not None) == kept
+        assert found is None or (found.dtype == torch.uint8 and torch.equal(found.long(), logits.argmax(1)))

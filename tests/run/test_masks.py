@@ -21,8 +21,9 @@ from tlkit import api
 from tlkit.engine.step.step import Step
 from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.plugin import ImageFile, members
+from tlkit.record import report_data
 from tlkit.record.formats import StorePlan
-from tlkit.run import loading
+from tlkit.run import loading, mask_pictures
 from tlkit.sources import image_files, mask_counts, video_files
 
 LEARNS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", "vflip", "color_jitter"]', "loss.dice=1.0")
@@ -256,9 +257,15 @@ def test_crops_are_of_what_the_pictures_cover(recipe: Path, augment: str) -> Non
         assert int(masks.max()) < 2, "no pixel is of the canvas"
 
 
-def test_pictures_that_no_tile_holds_are_evaluated_in_tiles_as_they_are_predicted(recipe: Path, run: Cli) -> None:
-    """With a frozen prefix, whose outputs are not stored then; each image's Dice is that of the masks that `predict` gives in tiles."""
-    settings = (*LEARNS[1:], "data.crop_size=16", "freeze={stem=true}")
+def test_pictures_that_no_tile_holds_are_evaluated_in_tiles_as_they_are_predicted(
+    recipe: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a frozen prefix, whose outputs are not stored then; each image's Dice is that of the masks that `predict` gives in tiles.
+
+    The report draws the masks that were counted: no picture passes the network again.
+    """
+    settings = (*LEARNS[1:], "data.crop_size=16", "freeze={stem=true}", "evaluation.test=end")
+    monkeypatch.setattr(mask_pictures, "evaluating", lambda network: pytest.fail("a picture passes the network again"))
     code, _, error = run("apply", recipe, *(f"--set={each}" for each in settings), "--set=data.tile_size=32")
     assert code == 0, error
     folder = folder_of(recipe)
@@ -266,11 +273,15 @@ def test_pictures_that_no_tile_holds_are_evaluated_in_tiles_as_they_are_predicte
     assert (plan["tile"], plan["canvas"]) == (32, [30, 44])
     kept = json.loads((folder / "evaluation.json").read_text())["test"]["per_image"]["dice"]["each"]
     predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
-    pictures = recipe.parent / "data" / "test"
+    pictures, shown = recipe.parent / "data" / "test", report_data.load(folder)
+    assert shown is not None
+    drawn = {each["position"]: picture for each, picture in zip(shown.about["images"], shown.arrays["images"], strict=True)}
     for index, dice in enumerate(kept[:3]):  # whose size is the canvas's
         tiled, whole = (predictor.mask(pictures / "images" / f"{index}.png", tile=tile) for tile in (None, 44))
         truth = pixels_of(pictures / "masks" / f"{index}.png")
         assert f1_score(truth.ravel(), tiled.mask.ravel()) == pytest.approx(dice, abs=1e-6)
+        seen = np.asarray(Image.open(pictures / "images" / f"{index}.png"))
+        assert np.array_equal(drawn[index], mask_pictures.marked(seen, truth, tiled.probabilities.argmax(0)))
         assert not np.array_equal(tiled.probabilities, whole.probabilities), "in tiles the answer is another one"
 
     def evaluated(*options: str, tile: int = 32) -> dict[str, float]:

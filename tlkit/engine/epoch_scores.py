@@ -15,7 +15,6 @@ from tlkit.engine.images.parts import Part
 from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.ranks.ranks import Shared
-from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.engine.step.step import Step
 from tlkit.errors import Diverged
 from tlkit.plans import other_parts
@@ -77,8 +76,7 @@ class EpochScores:
         mine = self._shared(part)
         batches = feed.held_out(part, mine.indices)
         predictions = self.predictions[split] = evaluate(
-            self._network, self._step.read_and_answered, batches, watch=watch, together=mine.together,
-            sampled=SampledFeatures(mine),
+            self._network, self._step.read_and_answered, batches, watch=watch, together=mine.together, shown=mine,
         )  # fmt: skip
         scores = scoring.quick(predictions, asked=self._plan.select_by if split == "validation" else "")
         if not math.isfinite(scores["loss"]):

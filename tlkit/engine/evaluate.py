@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tlkit.engine.host_rows import HostRows
+from tlkit.engine.picked_masks import PickedMasks
+from tlkit.engine.ranks.ranks import Shared
 from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.network.network import Network
 from tlkit.tasks import Predictions
@@ -21,7 +23,7 @@ def evaluate(
     *,
     watch: Callable[[], None],
     together: Callable[[Tensor], Tensor] = lambda rows: rows,
-    sampled: SampledFeatures | None = None,
+    shown: Shared | None = None,
 ) -> Predictions:
     """Return a network's predictions for images; of a task with a `Reduction`, what it keeps of them.
 
@@ -31,16 +33,19 @@ def evaluate(
         batches: Inputs and targets; at least one.
         watch: Called between batches; may raise.
         together: From the rows of these images to those of all, where other processes have others.
-        sampled: Keeps what the head reads of some of the images, where a report shows images of the task; None for none.
+        shown: The images, where a report shows some of them: what the head reads of these is kept, or their masks. None for none.
     """
-    logits, targets, reduction = HostRows(), HostRows(), network.task.reduction
-    if network.task.shown is None:  # no report shows single images of it
-        sampled = None
+    logits, targets, task = HostRows(), HostRows(), network.task
+    reduction = task.reduction
+    sampled = None if shown is None or task.shown is None else SampledFeatures(shown)
+    masks = PickedMasks(shown) if shown is not None and task.targets.masks else None
     with evaluating(network), torch.inference_mode():
         for x, each in batches:
             watch()
             read, found = forward(x)
             found = found.float()
+            if masks is not None:
+                masks.add_(found)
             if reduction is not None:
                 found, each = reduction.rows(found, each), each.new_zeros(len(each), 1)
             logits.add_(found)
@@ -50,7 +55,8 @@ def evaluate(
     # Metrics ask for many numbers one by one, so all of them are computed on the host.
     both = together(logits.together()), together(targets.together())
     features = None if sampled is None else sampled.together()
-    return Predictions(*both, network.task, network.positive, network.logarithms, features)
+    picked = None if masks is None else masks.together()
+    return Predictions(*both, task, network.positive, network.logarithms, features, picked)
 
 
 def probabilities(network: Network, x: Tensor, *, temperature: float = 1.0) -> Tensor:

@@ -25,7 +25,6 @@ from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Batch, Feed
 from tlkit.engine.progress import Progress
 from tlkit.engine.ranks.ranks import Shared
-from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.errors import DataError, RunFailed
 from tlkit.events import Epoch
 from tlkit.plugin import Alignment, Solving
@@ -226,7 +225,7 @@ class SinglePass:
         """Predict every image of a part as it is, without augmentation."""
         mine = self._shared(part)
         batches = feed.held_out(part, mine.indices)
-        return evaluate(self.network, self._answer, batches, watch=tell, together=mine.together, sampled=SampledFeatures(mine))
+        return evaluate(self.network, self._answer, batches, watch=tell, together=mine.together, shown=mine)
 
     def _answer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the head reads of the last stage's output, and the logits; for pictures in tiles, the pictures and the logits."""

@@ -62,7 +62,8 @@ class RunResult(_Record):
     """One run. `test`, `validation` and `also`, of other data sets, are the best epoch's by validation, or the last's without such.
 
     `train` is of the same epoch: its mean over the training batches, augmented, as the network was at each of them. `target` has its
-    scores of the target of [adapt] that need no label.
+    scores of the target of [adapt] that need no label. `times` are seconds after the last epoch: "test" of evaluating the best one,
+    and "report" of making report.npz.
     """
 
     format: Literal[1] = 1
@@ -83,6 +84,7 @@ class RunResult(_Record):
     select_by: str = "accuracy"
     epochs: int = 0
     seconds: float = 0.0
+    times: Metrics = {}
     parameters: Parameters
     skipped_images: int = 0
     adapt: dict[str, Any] | None = None

@@ -21,7 +21,6 @@ from tlkit.engine.images.parts import Part
 from tlkit.engine.images.pictures import Pictures, Progress
 from tlkit.engine.images.views import geometries
 from tlkit.engine.ranks.ranks import ALONE, Shared
-from tlkit.engine.sampled_features import SampledFeatures
 from tlkit.errors import DataError, RunFolderError, UsageError
 from tlkit.network.network import Network
 from tlkit.plugin import Split
@@ -229,8 +228,7 @@ def predictions(
             done += len(y)
             progress(done, len(order))
 
-    sampled = SampledFeatures(Shared(ALONE, order, batch_size))
-    return engine.evaluate(network, answer, batches(), watch=lambda: None, sampled=sampled)
+    return engine.evaluate(network, answer, batches(), watch=lambda: None, shown=Shared(ALONE, order, batch_size))
 
 
 def geometry_of(geometry: Geometry, split: Split, options: object, *, stride: int | None) -> Geometry:

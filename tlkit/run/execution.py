@@ -110,10 +110,12 @@ class _Writer:
     within: float = 0.0  # seconds since the last epoch's end, in earlier processes
     clock: float = 0.0  # the last epoch's end, or what it would be without the time between two processes
     damaged: Mapping[str, str] = field(default_factory=dict)  # files that were written before, with what is wrong
+    times: dict[str, float] = field(default_factory=dict)  # seconds of what was done after the last epoch
 
     def __post_init__(self) -> None:
         self.checkpoint = Checkpoint(self.prepared, self.fit)
-        self.decoding = self.prepared.decoded.seconds  # until an epoch tells of them
+        times = {"decoding": self.prepared.decoded.seconds, "trial": self.prepared.tried}
+        self.before = {kind: seconds for kind, seconds in times.items() if seconds}  # until an epoch tells of them
 
     @property
     def job(self) -> Job:
@@ -193,12 +195,16 @@ class _Writer:
         if self.scores is not None:
             reported = self._reported
             last = () if reported else run_report.last_kernels(self.fit)
+            began = time.perf_counter()
             if self.prepared.plan.tested == "end" or lost:
                 self._evaluate_best(self.scores)
+                self.times["test"] = time.perf_counter() - began
             else:
                 self.telling.evaluates(None)
             if not reported:
+                began = time.perf_counter()
                 run_report.write(self.prepared, self.fit, self.checkpoint, self.scores, last=last, device=self.device)
+                self.times["report"] = time.perf_counter() - began
         self.seconds += time.perf_counter() - self.clock
 
     def _interrupted(self, error: Interrupted) -> Interrupted:
@@ -285,8 +291,7 @@ class _Writer:
         self.held.refuse_lost()
         now = time.perf_counter()
         epoch, self.clock = replace(epoch, seconds=now - self.clock), now
-        if self.decoding:
-            epoch, self.decoding = replace(epoch, times={"decoding": self.decoding, **epoch.times}), 0.0
+        epoch, self.before = replace(epoch, times={**self.before, **epoch.times}), {}
         seconds = self.seconds + epoch.seconds
         scores, lines = epoch if epoch.best else self.scores, [*self.lines, epoch.record()]
         if epoch.best:
@@ -318,7 +323,7 @@ class _Writer:
     def _result(self, status: run_result.Status, *, error: str | None = None) -> RunResult:
         result = run_result.build(
             self.prepared, self.fit, status=status, error=error, best=self.scores, epochs=self.saved, seconds=self.seconds,
-            why_inexact=self.why_inexact or self.fit.why_inexact,
+            why_inexact=self.why_inexact or self.fit.why_inexact, times=self.times,
         )  # fmt: skip
         run_folder.write(self.job.folder, result)
         if status != "running":

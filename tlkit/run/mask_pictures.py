@@ -17,6 +17,7 @@ from tlkit.engine.images.parts import Part
 from tlkit.network.network import Network
 from tlkit.plugin import IGNORED
 from tlkit.record.report_data import ReportData
+from tlkit.tasks import Predictions
 
 _SHOWN = 6  # worst pictures, and best
 _SIDE = 240  # pixels of a picture's longer side
@@ -71,23 +72,29 @@ def marked(picture: NDArray[np.uint8], truth: NDArray[Any], picked: NDArray[Any]
     return shown.round().astype(np.uint8)
 
 
-def drawn(network: Network, part: Part, row: int, *, device: torch.device, tile: int | None = None) -> NDArray[np.uint8]:
-    """Return a picture (h, w, 3) with its hits, misses and false alarms of every class but the first; the network is run on it again.
+def drawn(
+    network: Network, part: Part, predicted: Predictions, row: int, *, device: torch.device, tile: int | None = None
+) -> NDArray[np.uint8]:
+    """Return a picture (h, w, 3) with its hits, misses and false alarms of every class but the first.
 
     Args:
-        network: The network.
+        network: Run on the picture again, where its mask was not kept.
         part: The images.
+        predicted: The predictions for them.
         row: Which of them.
         device: The device that the network is on.
         tile: Side of the tiles in which a larger picture passes the network; None for whole pictures.
     """
     chosen = part.indices[row : row + 1]
-    with evaluating(network), torch.inference_mode():
-        x = part.inputs(chosen, 0, device).contiguous()
-        found = tiles.logits(network.task, network, x, tile=max(x.shape[2:]) if tile is None else tile)
-        picked = found.argmax(1)[0].cpu().numpy()
+    if predicted.masks is not None:
+        picked = predicted.masks[row]
+    else:
+        with evaluating(network), torch.inference_mode():
+            x = part.inputs(chosen, 0, device).contiguous()
+            found = tiles.logits(network.task, network, x, tile=max(x.shape[2:]) if tile is None else tile)
+            picked = found.argmax(1)[0].cpu()
     truth = part.targets(chosen, 0, torch.device("cpu"))[0].numpy()
-    return marked(thumbnails.pictures(part, np.array([row]))[0], truth, picked)
+    return marked(thumbnails.pictures(part, np.array([row]))[0], truth, picked.numpy())
 
 
 def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

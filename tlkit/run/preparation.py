@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,6 +55,7 @@ class Prepared:
         earlier: What the run began with, where it is continued.
         sample: Training images that are evaluated after every epoch; None for none.
         head_start: What solves the weights that the head begins with; None where they are random.
+        tried: Seconds in which its speed was measured now; 0 where it was known.
     """
 
     job: Job
@@ -68,6 +70,7 @@ class Prepared:
     earlier: EarlierChoices | None
     sample: Part | None = None
     head_start: HeadStart | None = None
+    tried: float = 0.0
 
     @property
     def split(self) -> Mapping[str, Any]:
@@ -88,7 +91,7 @@ class Prepared:
         measured = measuring.measure(
             self.job, self.bare, self.start.get(), self.train, device=device, observer=observer, watch=watch
         )
-        return replace(self, measured=measured)
+        return replace(self, measured=measured, tried=measured.seconds)
 
     def learner(
         self, *, device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
@@ -194,7 +197,7 @@ def prepare(
         partial(start_network.build, job, plan, images, observer=Observer()),
         network if network is not None else start_network.build(job, plan, images, observer=observer),
     )
-    measured = Measurements()
+    measured, now = Measurements(), time.time()
     if earlier is None and ranks.rank == 0:
         measured = measuring.recall_or_measure(
             job, plan, start.get, train, anew=anew, device=device, observer=observer, watch=watch
@@ -203,7 +206,8 @@ def prepare(
     chunk = chunk_on(device.type, plan.pixels)
     decided = choices.decide(plan, measured, room=room, earlier=earlier, chunk=chunk)
     sample = training_sample.choose(decided, train, library, progress=observer.decoding)
-    made = Prepared(job, decided, images, train, evaluated, decoded, start, plan, measured, earlier, sample)
+    tried = measured.seconds if measured.taken >= now else 0.0
+    made = Prepared(job, decided, images, train, evaluated, decoded, start, plan, measured, earlier, sample, tried=tried)
     if resolved.arm.head.start != head_starts.SOLVED:
         return made
     solved = choices.decide(head_starts.plan_of(plan), measured, room=room, chunk=chunk)

@@ -7,7 +7,7 @@ nothing of the run. An error of torch or of UMAP is a note in it, and the run is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,10 @@ def write(
     count = _scanned(prepared.plan, domain_features.FEWEST, domain_features.MOST)
     domains = domain_features.of_run(prepared, _plain(prepared), learner, count=count, device=device)
     found = snapshot(prepared, last, learner.network)
-    data = collect(prepared, learner, best, snapshot=found, predicted=checkpoint.predicted(), device=device)
+    predicted = checkpoint.predicted()
+    if prepared.plan.tested == "end":  # then the learner has evaluated the best epoch, and still knows what it kept of it
+        predicted = {split: replace(each, masks=learner.predictions[split].masks) for split, each in predicted.items()}
+    data = collect(prepared, learner, best, snapshot=found, predicted=predicted, device=device)
     report_data.save(prepared.job.folder, ReportData({**data.about, **domains.about}, {**data.arrays, **domains.arrays}))
 
 

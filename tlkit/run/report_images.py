@@ -58,7 +58,7 @@ def of_images(
         with noted(about, "some pictures are missing"):
             draw = partial(box_pictures.judged, part, predicted)
             if part.masks is not None:
-                draw = partial(mask_pictures.drawn, network, part, device=device, tile=tile)
+                draw = partial(mask_pictures.drawn, network, part, predicted, device=device, tile=tile)
             found = mask_pictures.of(part, reduction.quality(predicted), reduction.measure, draw=draw)
             about, arrays = {**found.about, "notes": about["notes"]}, dict(found.arrays)
         return ReportData(about, arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from tlkit.engine import row_keys
@@ -16,7 +17,7 @@ Status = Literal["running", "interrupted", "failed", "pruned", "finished"]
 
 def build(
     prepared: Prepared, fit: Learner, *, status: Status, error: str | None, best: Epoch | None, epochs: int, seconds: float,
-    why_inexact: str,
+    why_inexact: str, times: Mapping[str, float],
 ) -> RunResult:  # fmt: skip
     """Return the result of a run as it stands; the files of one that goes on are not hashed.
 
@@ -29,6 +30,7 @@ def build(
         epochs: That are saved.
         seconds: That it has taken.
         why_inexact: Why the same run may have other bits another time; "" where it has the same.
+        times: Seconds of what was done after the last epoch: "test" and "report".
     """
     plan, job = prepared.plan, prepared.job
     return RunResult(
@@ -49,6 +51,7 @@ def build(
         select_by=plan.select_by,
         epochs=epochs,
         seconds=round(seconds, 3),
+        times={kind: round(each, 3) for kind, each in times.items()},
         parameters=Parameters(total=plan.total, trained=plan.trained),
         skipped_images=len(prepared.decoded.skipped),
         adapt=plan.tables.adapt.model_dump(mode="json") if plan.tables.adapt is not None else None,

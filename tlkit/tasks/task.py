@@ -113,6 +113,7 @@ class Predictions:
         positive: Of a binary task, the class that is 1.
         logarithms: The logits are logarithms of probabilities already.
         sampled: Features of some of the images; None where none were kept.
+        masks: The class of each pixel (N, H, W) uint8, where masks are predicted and a report shows pictures; None where none were kept.
     """
 
     logits: Tensor
@@ -121,6 +122,7 @@ class Predictions:
     positive: int = 1
     logarithms: bool = False
     sampled: Sampled | None = None
+    masks: Tensor | None = None
 
     @property
     def classes(self) -> int:

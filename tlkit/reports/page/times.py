@@ -16,19 +16,21 @@ from tlkit.reports.page.charts import COLOURS, Chart, rounded
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
 _SUFFIX, _HEAD = "trained stages", "head"
-_OTHER = "test at the end, saving and the rest"
+_OTHER = "saving and the rest"
+_BEFORE = {"decoding": "decoding", "trial": "trial of precisions"}  # before the epoch that tells of it, and not in its seconds
+_AFTER = {"test": "test at the end", "report": "pictures for this page"}  # as result.json has them
 _KINDS = {  # as metrics.jsonl has them; "steps" are divided
-    "decoding": "decoding",  # before the epoch that tells of it, and not in its seconds
+    **_BEFORE,
     "storing": "frozen stages, stored once",
     "input": "pictures or stored rows, augmentation",
     "prefix": "frozen stages, every epoch",
     "evaluation": "evaluation",
 }
 _ORDER = (
-    _KINDS["decoding"], _KINDS["storing"], _KINDS["input"], _KINDS["prefix"], _SUFFIX, _HEAD, _KINDS["evaluation"], _OTHER,
+    *_BEFORE.values(), _KINDS["storing"], _KINDS["input"], _KINDS["prefix"], _SUFFIX, _HEAD, _KINDS["evaluation"], *_AFTER.values(),
+    _OTHER,
 )  # fmt: skip
 _EPOCHS = 60  # of a timeline, at most
-_COLOURS = (*COLOURS, "#F0E442")  # one for each kind of work
 
 
 def by_kind(arms: Sequence[ShownArm]) -> Chart:
@@ -41,10 +43,10 @@ def by_kind(arms: Sequence[ShownArm]) -> Chart:
             "type": "bar",
             "orientation": "h",
             "name": kind,
-            "marker": {"color": _COLOURS[number]},
+            "marker": {"color": COLOURS[number]},
         }
         for number, kind in enumerate(_ORDER)
-        if any(spent[arm.name][kind] for arm in arms)
+        if kind in spent[arms[0].name]
     ]
     alt = "; ".join(f"{arm.name} {sum(spent[arm.name].values()):.0f} s" for arm in arms)
     layout = {
@@ -58,18 +60,19 @@ def by_kind(arms: Sequence[ShownArm]) -> Chart:
 
 
 def table(arms: Sequence[ShownArm]) -> dict[str, dict[str, float]]:
-    """Return arm -> kind of work -> seconds of all its runs."""
+    """Return arm -> kind of work -> seconds of all its runs; kinds that none had are left out."""
     found = {}
     for arm in arms:
         sums = dict.fromkeys(_ORDER, 0.0)
         for run in arm.runs:
-            epochs = [_epoch(run, line) for line in run.metrics]
-            for each in epochs:
+            parts = [*(_epoch(run, line) for line in run.metrics), _after(run)]
+            for each in parts:
                 for kind, seconds in each.items():
                     sums[kind] += seconds
-            sums[_OTHER] += max(run.result.seconds - sum(map(_within, epochs)), 0.0)
+            sums[_OTHER] += max(run.result.seconds - sum(map(_within, parts)), 0.0)
         found[arm.name] = sums
-    return found
+    had = [kind for kind in _ORDER if any(sums[kind] for sums in found.values())]
+    return {name: {kind: sums[kind] for kind in had} for name, sums in found.items()}
 
 
 def _epoch(run: ShownRun, line: Mapping[str, Any]) -> dict[str, float]:
@@ -83,9 +86,14 @@ def _epoch(run: ShownRun, line: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+def _after(run: ShownRun) -> dict[str, float]:
+    """Return the seconds after the last epoch by kind of work."""
+    return {name: run.result.times[kind] for kind, name in _AFTER.items() if kind in run.result.times}
+
+
 def _within(spent: Mapping[str, float]) -> float:
-    """Return the seconds of an epoch that are in the seconds of its run."""
-    return sum(seconds for kind, seconds in spent.items() if kind != _KINDS["decoding"])
+    """Return the seconds of a part of a run that are in the seconds of the run."""
+    return sum(seconds for kind, seconds in spent.items() if kind not in _BEFORE.values())
 
 
 def _head_share(plan: Plan, phase: int) -> float:
@@ -99,11 +107,12 @@ def timeline(arms: Sequence[ShownArm]) -> Chart | None:
     """Draw what the first run of each arm did when."""
     bars: dict[str, dict[str, list[Any]]] = {name: {"y": [], "x": [], "base": []} for name in _ORDER}
     for arm in arms:
-        at = 0.0
+        at, parts = 0.0, list[dict[str, float]]()
         for line in arm.first.metrics[:_EPOCHS]:
             known = _epoch(arm.first, line)
-            spent = {name: known[name] for name in _ORDER if name in known}
-            spent[_OTHER] = max(line["seconds"] - _within(spent), 0.0)
+            parts.append({name: known[name] for name in _ORDER if name in known})
+            parts[-1][_OTHER] = max(line["seconds"] - _within(known), 0.0)
+        for spent in (*parts, *([_after(arm.first)] if len(arm.first.metrics) <= _EPOCHS else [])):
             for name, seconds in spent.items():
                 bars[name]["y"].append(arm.name)
                 bars[name]["x"].append(rounded(seconds))
@@ -112,7 +121,7 @@ def timeline(arms: Sequence[ShownArm]) -> Chart | None:
     if not any(line.get("times") for arm in arms for line in arm.first.metrics):
         return None
     data = [
-        {**each, "type": "bar", "orientation": "h", "name": name, "marker": {"color": _COLOURS[number]}}
+        {**each, "type": "bar", "orientation": "h", "name": name, "marker": {"color": COLOURS[number]}}
         for number, (name, each) in enumerate(bars.items())
         if each["x"]
     ]
