@@ -1,6 +1,7 @@
 """Metrics of every task against scikit-learn's."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -221,5 +222,13 @@ def test_many_classes_take_no_memory_for_their_pairs() -> None:
     recall = classification.multiclass_recall(small.chosen, y, average="none", **sure)
     assert metrics.balanced_accuracy(small) == float(recall[torch.bincount(y, minlength=30) > 0].double().mean())
     names = [str(number) for number in range(5_000)]
-    assert "confusion" not in scoring.details(many, names), "of more than 2,000 classes evaluation.json leaves it out"
+    told = scoring.details(many, names)
+    assert "confusion" not in told, "of more than 2,000 classes evaluation.json leaves it out"
+    wrong = [(y, said, 1) for y, said in zip(many.targets.tolist(), many.chosen.tolist(), strict=True) if y != said]
+    assert sorted(told["confused"]) == sorted(wrong), "each pair of these 40 images once"
+    few = predictions(4, images=90)
+    pairs = Counter(pair for pair in zip(few.targets.tolist(), few.chosen.tolist(), strict=True) if pair[0] != pair[1])
+    ranked = sorted(((*pair, images) for pair, images in pairs.items()), key=lambda each: (-each[2], each))
+    assert metrics.confused(few, most=5) == ranked[:5]
+    assert metrics.confused(few, most=99) == ranked
     assert peak(lambda: scoring.scores(many) | scoring.details(many, names)) < 60 * MEGABYTE

@@ -27,6 +27,7 @@ class _Split(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     confusion: list[list[int]] | list[list[list[int]]] = []
+    confused: list[tuple[int, int, int]] = []
     per_class: dict[str, _Class] = {}
     curves: dict[str, list[float]] = {}
 
@@ -41,12 +42,14 @@ def load(folder: Path, split: str) -> Mapping[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         found: Mapping[str, Any] = record.get(split, {})
-        confusion = np.array(_Split.model_validate(found).confusion)
+        known = _Split.model_validate(found)
+        confusion, classes = np.array(known.confusion), len(known.per_class)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else reason(error)
         raise RunFolderError(f"{path}: is damaged: {why}.", "apply its recipe again") from error
-    if confusion.ndim == 2 and confusion.shape != (len(found.get("per_class", ())),) * 2:
-        raise RunFolderError(f"{path}: is damaged: its confusion matrix does not fit its classes.", "apply its recipe again")
+    pairs = [each for true, said, _ in known.confused for each in (true, said)]
+    if (confusion.ndim == 2 and confusion.shape != (classes, classes)) or not all(0 <= each < classes for each in pairs):
+        raise RunFolderError(f"{path}: is damaged: its confusions do not fit its classes.", "apply its recipe again")
     return found

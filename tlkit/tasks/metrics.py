@@ -30,6 +30,15 @@ def counts(predictions: Predictions) -> tuple[Tensor, Tensor, Tensor]:
     return hit, picked - hit, there - hit
 
 
+def confused(predictions: Predictions, *, most: int) -> list[tuple[int, int, int]]:
+    """Return the pairs of classes with the most wrong images: class, prediction, images; a matrix of all pairs is not made."""
+    labels, chosen = predictions.targets.cpu().numpy(), predictions.chosen.cpu().numpy()
+    wrong, classes = labels != chosen, predictions.classes
+    cells, images = np.unique(labels[wrong] * classes + chosen[wrong], return_counts=True)
+    first = np.argsort(-images, kind="stable")[:most]
+    return [(*divmod(int(cells[each]), classes), int(images[each])) for each in first]
+
+
 def balanced_accuracy(predictions: Predictions) -> float:
     """Return the mean over the classes that there are of the part of their images that are correct; an image has one class."""
     hit, _, missed = counts(predictions)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _TOP = 5
 _MATRIX = 2000  # classes; a matrix of more takes over 12 MB of evaluation.json
+_PAIRS = 100  # of these
 
 
 # ---- targets: (N,) int64, 0 <= label < classes
@@ -144,13 +145,15 @@ def details(predictions: Predictions, names: Sequence[str]) -> dict[str, Any]:
     """Return what happened to every class.
 
     Returns:
-        confusion: (classes, classes) images by class, a row, and prediction, a column; left out where there are more than 2,000 classes.
+        confusion: (classes, classes) images by class, a row, and prediction, a column. Where there are more than 2,000 classes it is
+            left out, and `confused` has the 100 pairs with the most images: class, prediction, images.
         per_class: Name -> images, precision, recall, f1, auroc; None where one is not defined.
     """
     areas = metrics.areas(predictions.probabilities, predictions.targets)
     per_class = metrics.per_class(names, *metrics.counts(predictions), areas)
-    whole = {"confusion": _confusion(predictions)} if predictions.classes <= _MATRIX else {}
-    return whole | {"per_class": per_class}
+    if predictions.classes <= _MATRIX:
+        return {"confusion": _confusion(predictions), "per_class": per_class}
+    return {"confused": metrics.confused(predictions, most=_PAIRS), "per_class": per_class}
 
 
 def _confusion(predictions: Predictions) -> list[list[int]]:

@@ -117,16 +117,12 @@ def seen(shown: Sequence[Evaluated]) -> list[Seen]:
     for place, one in enumerate(shown):
         names = list(one.evaluation.get("per_class", {}))
         charts: list[Chart] = []
-        pairs: list[str] = []
+        confused: Sequence[confusions.Pair] = one.evaluation.get("confused", ())
         matrix = None
         table = one.evaluation.get("confusion")
         if table is not None and np.ndim(table) == 2:
             counts = np.asarray(table)
-            unit = " pixels" if any("pixels" in each for each in one.evaluation["per_class"].values()) else ""
-            pairs = [
-                f"{names[true]} taken for {names[said]}: {count:,}{unit}"
-                for true, said, count in confusions.pairs(counts, most=_PAIRS if len(names) > _MATRIX else 10)
-            ]
+            confused = confusions.pairs(counts, most=_PAIRS if len(names) > _MATRIX else 10)
             if len(names) <= _MATRIX:
                 charts.append(evaluation_charts.confusion(one.evaluation, place, name=one.name))
             elif place == 0:
@@ -147,7 +143,7 @@ def seen(shown: Sequence[Evaluated]) -> list[Seen]:
                 _groups(one, most=_IMAGES // len(shown)),
                 *_classes(one.evaluation),
                 charts,
-                pairs,
+                _pairs(one.evaluation, confused),
                 matrix,
                 _excited(one),
                 "" if one.calibrated is None else evaluation_charts.calibration(one.calibrated),
@@ -155,6 +151,13 @@ def seen(shown: Sequence[Evaluated]) -> list[Seen]:
             )
         )
     return found
+
+
+def _pairs(evaluation: Mapping[str, Any], confused: Sequence[confusions.Pair]) -> list[str]:
+    """Return pairs of classes in words."""
+    names = list(evaluation.get("per_class", {}))
+    unit = " pixels" if any("pixels" in each for each in evaluation.get("per_class", {}).values()) else ""
+    return [f"{names[true]} taken for {names[said]}: {count:,}{unit}" for true, said, count in confused]
 
 
 def _groups(one: Evaluated, *, most: int) -> dict[str, list[Picture]]:
