@@ -140,6 +140,10 @@ def test_masks_of_two_classes_have_curves_and_a_table_of_dice(arms: list[ShownAr
     assert (found.columns[-1], found.classes[0][-1]) == ("Dice", "0.914")
     assert found.pairs[0] == "ground taken for vessel: 10 pixels"
     assert found.columns == ("class", "images", "precision", "recall", "Dice")
+    many = {"confused": [[1, 0, 1200]], "per_class": evaluation["per_class"]}  # as of more than 2,000 classes
+    assert seen.seen([seen.Evaluated("main", "test", many, None, ReportData())])[0].pairs == [
+        "vessel taken for ground: 1,200 pixels"
+    ]
     boxes = {"per_class": {"bar": {"images": 1200, "precision": None, "recall": 0.5, "average_precision": 0.25}}}
     (of_boxes,) = seen.seen([seen.Evaluated("main", "test", boxes, None, ReportData())])
     assert (of_boxes.columns, of_boxes.classes) == (
@@ -353,6 +357,7 @@ def test_time_of_steps_is_divided_between_trained_stages_and_head_by_their_opera
         assert sum(found.values()) == pytest.approx(
             sum(run.result.seconds + run.metrics[0]["times"]["decoding"] for run in arm.runs), abs=0.01
         )
+        assert found["pictures for this page"] == sum(run.result.times["report"] for run in arm.runs) > 0
     assert table["head_only"]["trained stages"] == 0
     assert table["head_only"]["frozen stages, stored once"] > 0
     costs = {stage.name: stage.flops for stage in arms[0].first.plan.stages}

@@ -38,23 +38,13 @@ def columns(arms: Sequence[ShownArm], baseline: str = "") -> list[str]:
         arms: The arms.
         baseline: Name of the arm that the others are compared with; "" for none.
     """
-    split = arms[0].first.split
-    more, usual = [tasks.metric_label(name) for name in _more(arms)], judged_by(arms) == selection.USUAL
-    labels = [tasks.metric_label(name) for name in leads(arms)]
-    return [
-        "runs", *(text for label in labels for text in (f"{split} {label}", f"{_INTERVAL} of {label}")),
-        *([f"{split} accuracy", _INTERVAL] if usual else []), _BY,
-        *([f"{target} accuracy, the target", "its 95 % interval"] if (target := _target(arms)) else []),
-        *([head(baseline, arm_named(arms, baseline).first.target)] if baseline else []),
-        *(["train accuracy", f"train - {split} (points)"] if usual else []), f"{split} loss", *more,
-        "best epoch", "parameters trained", _OF, "s / epoch", "seconds", "images/s",
-    ]  # fmt: skip
+    return [head for head, _ in _pairs(arms[0], arms, baseline, "")]
 
 
 def rows(arms: Sequence[ShownArm], baseline: str = "", ensembles: Sequence[Mapping[str, Any]] = ()) -> list[Row]:
     """Return a row for each arm and each ensemble, then chance and the commonest class."""
     against = {each.second: each.short for each in comparison.differences(arms, baseline)} if baseline else {}
-    found = [_row(arm, arms, [against.get(arm.name, "")] if baseline else []) for arm in arms]
+    found = [Row(arm.name, tuple(cell for _, cell in _pairs(arm, arms, baseline, against.get(arm.name, "")))) for arm in arms]
     answers, heads, split = arms[0].first.answers, columns(arms, baseline), arms[0].first.split
     found += [_ensemble_row(each, heads, split) for each in ensembles]
     if answers is not None and judged_by(arms) == selection.USUAL:
@@ -98,41 +88,46 @@ def _target(arms: Sequence[ShownArm]) -> str:
     return next((arm.first.target for arm in arms if arm.first.target), "")
 
 
-def _row(arm: ShownArm, arms: Sequence[ShownArm], against: Sequence[str]) -> Row:
-    """Return the row of an arm in the table of all arms."""
-    main, target = judged_by(arms), _target(arms)
-    mean, interval, kind = interval_of(arm, main)
-    usual = main == selection.USUAL
-    train = [value for run in arm.runs if (value := run.train_accuracy) is not None]
-    trained = numbers.fmean(train) if train else None
+def _pairs(arm: ShownArm, arms: Sequence[ShownArm], baseline: str, against: str) -> list[tuple[str, str]]:
+    """Return the head of each column with an arm's cell; the heads are the same of all arms. `against` is its difference to the baseline."""
+    split, target, first = arms[0].first.split, _target(arms), arm.first.result
+    mean, interval, kind = interval_of(arm, judged_by(arms))
+    found: list[tuple[str, str]] = [("runs", str(len(arm.runs)))]
+    for name in leads(arms):
+        label = tasks.metric_label(name)
+        found += zip((f"{split} {label}", f"{_INTERVAL} of {label}"), mean_of(arm, name), strict=True)
+    usual = judged_by(arms) == selection.USUAL
+    known = bool(np.isfinite(mean))  # else the source has no held-out images
+    if usual:
+        between = "" if interval is None else f"{interval.low:.1%} to {interval.high:.1%}"
+        found += [(f"{split} accuracy", f"{mean:.1%}" if known else ""), (_INTERVAL, between)]
+    found.append((_BY, kind))
+    if target:
+        found += zip((f"{target} accuracy, the target", "its 95 % interval"), on_target(arm, target), strict=True)
+    if baseline:
+        found.append((head(baseline, arm_named(arms, baseline).first.target), against))
+    if usual:
+        train = [value for run in arm.runs if (value := run.train_accuracy) is not None]
+        trained = numbers.fmean(train) if train else None
+        found.append(("train accuracy", "" if trained is None else f"{trained:.1%}"))
+        gap = "" if trained is None or not known else f"{(trained - mean) * 100:+.1f}"
+        found.append((f"train - {split} (points)", gap))
     loss = arm.summary("loss")
-    found = {name: arm.summary(name) for name in _more(arms)}
+    found.append((f"{split} loss", "" if loss is None else f"{loss['mean']:.3f}"))
+    for name in _more(arms):
+        each = arm.summary(name)
+        found.append((tasks.metric_label(name), "" if each is None else selection.value({name: each["mean"]}, name)))
     times = [line["seconds"] for run in arm.runs for line in run.metrics]
     rates = [rate for run in arm.runs for line in run.metrics if (rate := line.get("images_per_second")) is not None]
-    result = arm.first.result
-    known = bool(np.isfinite(mean))  # else the source has no held-out images
-    return Row(
-        arm.name,
-        (
-            str(len(arm.runs)),
-            *(text for name in leads(arms) for text in mean_of(arm, name)),
-            *([f"{mean:.1%}" if known else ""] if usual else []),
-            *(["" if interval is None else f"{interval.low:.1%} to {interval.high:.1%}"] if usual else []),
-            kind,
-            *(on_target(arm, target) if target else ()),
-            *against,
-            *(["" if trained is None else f"{trained:.1%}"] if usual else []),
-            *(["" if trained is None or not known else f"{(trained - mean) * 100:+.1f}"] if usual else []),
-            "" if loss is None else f"{loss['mean']:.3f}",
-            *("" if each is None else selection.value({name: each["mean"]}, name) for name, each in found.items()),
-            ", ".join(sorted({str(run.result.best_epoch) for run in arm.runs}, key=int)),
-            f"{result.parameters.trained:,}",
-            f"{result.parameters.total:,}",
-            f"{numbers.median(times):.1f}" if times else "",
-            f"{sum(run.result.seconds for run in arm.runs):,.0f}",
-            f"{numbers.median(rates):,.0f}" if rates else "",
-        ),
-    )
+    return [
+        *found,
+        ("best epoch", ", ".join(sorted({str(run.result.best_epoch) for run in arm.runs}, key=int))),
+        ("parameters trained", f"{first.parameters.trained:,}"),
+        (_OF, f"{first.parameters.total:,}"),
+        ("s / epoch", f"{numbers.median(times):.1f}" if times else ""),
+        ("seconds", f"{sum(run.result.seconds for run in arm.runs):,.0f}"),
+        ("images/s", f"{numbers.median(rates):,.0f}" if rates else ""),
+    ]
 
 
 def _ensemble_row(record: Mapping[str, Any], heads: Sequence[str], split: str) -> Row:
