@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from tlkit.errors import MOST_CHECKED, TlkitError, first_few, nearest
 from tlkit.recipe.map_tables import BACKBONE, Auto, Rate, Until
@@ -18,7 +19,6 @@ DOMAIN = "head.domain"  # what a method of [adapt] trains beside the head, cover
 BESIDE = (AUX, DOMAIN)
 Freeze = Mapping[str, bool | Until]
 Rates = Mapping[str, float | Auto | Rate]
-_FEW = 12  # keys; to look at all of them takes less time than to list what may cover a parameter
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,10 @@ def matches(key: str, parameter: Parameter, stages: Iterable[str]) -> int | None
 
 def winner(keys: Collection[str], parameter: Parameter, stages: Sequence[str]) -> str | None:
     """Return the most specific key that covers a parameter, None if no key does."""
-    return max(_covering(keys, parameter, stages), default=(0, None))[1]
+    for key in _covering(parameter.name, parameter.stage, tuple(stages)):
+        if key in keys:
+            return key
+    return None
 
 
 def divide(
@@ -228,20 +231,22 @@ def _paths(name: str) -> Iterator[str]:
     return (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
-def _covering(keys: Collection[str], parameter: Parameter, stages: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Yield the keys that cover a parameter, each after how specific it is; only the few that may are looked at."""
-    near = keys if len(keys) < _FEW else {BACKBONE, HEAD, parameter.stage, *_paths(parameter.name)}
-    for key in near:
-        if key in keys and (rank := matches(key, parameter, stages)) is not None:
-            yield rank, key
+@lru_cache(maxsize=1 << 14)  # parameters: each map asks several times, and each arm again
+def _covering(name: str, stage: str, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """Return all keys that a parameter could be covered by, the most specific first."""
+    parameter = Parameter(name, stage)
+    ranks = {key: matches(key, parameter, stages) for key in (BACKBONE, HEAD, stage, *_paths(name))}
+    known = [(rank, key) for key, rank in ranks.items() if rank is not None]
+    return tuple(key for _, key in sorted(known, reverse=True))
 
 
-def _covered(keys: Collection[str], owned: Sequence[Owned], stages: Sequence[str]) -> dict[str, list[Owned]]:
+def _covered(keys: Iterable[str], owned: Sequence[Owned], stages: Sequence[str]) -> dict[str, list[Owned]]:
     """Return the parameters that each key covers, in their order."""
     found: dict[str, list[Owned]] = {key: [] for key in keys}
     for one in owned:
-        for _, key in _covering(keys, one.parameter, stages):
-            found[key].append(one)
+        for key in _covering(one.parameter.name, one.parameter.stage, tuple(stages)):
+            if key in found:
+                found[key].append(one)
     return found
 
 
