@@ -262,7 +262,7 @@ def test_filters_and_bias_are_those_worked_by_hand() -> None:
 
 def test_each_filter_has_the_scale_of_its_own_channel() -> None:
     """Two groups of one channel each: scales 1 / sqrt(0.25) * 3 = 6 and 1 / sqrt(4) * 1 = 0.5."""
-    stage = nn.Sequential(nn.Conv2d(2, 2, 1, groups=2, bias=False), nn.BatchNorm2d(2, eps=0.0))
+    stage = nn.Sequential(nn.Conv2d(2, 2, 1, groups=2, bias=False), nn.BatchNorm2d(2, eps=1e-30))
     stage[0].weight.data.copy_(torch.tensor([1.0, 10.0]).reshape(2, 1, 1, 1))
     stage[1].weight.data.copy_(torch.tensor([3.0, 1.0]))
     stage[1].running_mean.copy_(torch.tensor([1.0, 2.0]))
