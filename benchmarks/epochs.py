@@ -6,9 +6,11 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import tlkit
 from tlkit.events import Epoch, Observer
@@ -48,24 +50,24 @@ def train(recipe: Path, arm: str, *, settings: Sequence[str] = (), device: str =
         TlkitError: images or weights are missing, or the run failed.
     """
     watch = _Watch(seconds)
-    before = os.environ.get("TLKIT_CACHE")
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ["TLKIT_CACHE"] = str(Path(scratch) / "cache")
+    with tempfile.TemporaryDirectory() as scratch, own_cache(Path(scratch) / "cache"):
         try:
             done = tlkit.apply(
                 recipe, settings, arm=arm, runs=Path(scratch) / "runs", device=device, offline=True, observer=watch
             )
         except _OverError:
             return watch.trained
-        finally:
-            if before is None:
-                del os.environ["TLKIT_CACHE"]
-            else:
-                os.environ["TLKIT_CACHE"] = before
     if done.failures:
         raise done.failures[0]
     watch.trained.complete = True
     return watch.trained
+
+
+@contextmanager
+def own_cache(folder: Path) -> Iterator[None]:
+    """Let tlkit keep what it stores and measures in a folder."""
+    with mock.patch.dict(os.environ, {"TLKIT_CACHE": str(folder)}):
+        yield
 
 
 class _OverError(Exception):

@@ -1,13 +1,13 @@
 """Measure on a GPU: training against its bare replay, the same work by others, and the lectures' recipes beside their figures.
 
-    python -m benchmarks.cuda [--only engine,loops,lectures] [--minutes 10] [--json cuda.json] [--images 8192] [--batch 128]
+    python -m benchmarks.cuda [--only engine,tasks,loops,lectures] [--minutes 10] [--json cuda.json] [--images 8192] [--batch 128]
     python -m benchmarks.cuda --only loops --minutes 4 [--peer "tutorial, tuned"]
     python -m benchmarks.cuda --open [--minutes 9.5]
 
 Nothing is begun, and no epoch of a lecture's recipe, after --minutes. What cannot be measured is named with its reason, and the rest is
 measured. Each line is printed, and the JSON file written, as soon as a piece of work is done. `--open` measures what no GPU has measured yet,
-the most wanted first, each part within its own minutes, 14 in all; typed again with the same file it goes on with what is missing on this GPU
-with this torch.
+the most wanted first, each part within its own minutes, 14 in all, and what others leave; then once more what was not done in its time.
+Typed again with the same file it goes on with what is missing on this GPU with this torch.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import cifar
-from benchmarks.cuda import engine, loops
-from benchmarks.cuda.pieces import OPEN, PARTS, TABLES, pieces
+from benchmarks.cuda import engine, loops, uninstalled
+from benchmarks.cuda.pieces import OPEN, PARTS, TABLES, Piece, pieces
 from tlkit import machine
 from tlkit.errors import Interrupted, RecipeError
 from tlkit.sources import data_files
+
+TRIED = ("data.split.train=100", "schedule.epochs=6", "precision=float32")  # of recipes, where a CPU tries them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine.let_cublas_repeat()  # as the command line does, for all that is measured
     # loops and tests have sessions of their own, and are ended before this ends
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    device = torch.device(options.device)
+    with tempfile.TemporaryDirectory() as folder:
+        uninstalled.offer_plugins(Path(folder))
+        return _measured(options, torch.device(options.device))
+
+
+def _measured(options: argparse.Namespace, device: torch.device) -> int:
     record: dict[str, Any] = {"torch": torch.__version__, "settings": {**vars(options), "json": str(options.json)}}
     if device.type == "cuda":
         record |= {"gpu": torch.cuda.get_device_name(device), "matrix_rate": engine.matrix_rate(device)}
@@ -52,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing := cifar.missing_files(data_files.data_folder()):
         record["not_official"] = missing
         print(f"Where images of CIFAR-10 are there at all, accuracy says nothing: {missing}")
-    return measure(options, record, device=device)
+    return measure(options, record, device=device, settings=() if device.type == "cuda" else TRIED)
 
 
 def measure(options: argparse.Namespace, record: dict[str, Any], *, device: torch.device, **smaller: Any) -> int:
@@ -68,28 +76,66 @@ def measure(options: argparse.Namespace, record: dict[str, Any], *, device: torc
     failed = False
     earlier = json.loads(options.json.read_text(encoding="utf-8")) if options.open and options.json.is_file() else {}
     record |= {part: earlier[part] for part in PARTS if part in earlier}
+    late: dict[str, set[str]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for part in options.only:
-            part_ends = min(ends, time.perf_counter() + 60 * OPEN[part]) if options.open else ends
-            failed |= _measure_part(part, options, record, part_ends, Path(scratch), device, **smaller)
+        part_of = partial(pieces, options=options, scratch=Path(scratch), device=device, **smaller)
+        for place, part in enumerate(options.only):
+            part_ends = ends
+            if options.open:
+                todo = [each for each in options.only[place:] if any(part_of(each, wanted=_missing(each, record)))]
+                part_ends = min(ends, time.perf_counter() + _seconds(part, todo, ends - time.perf_counter()))
+            known = [row for row in _rows(part, record) if row.get("passed", True)]  # tests that failed run again
+            record[part] = {"rows": known, "skipped": {}}
+            failed |= _measure_part(part, part_of(part, wanted=_missing(part, record)), options, record, part_ends, late)
+        for part, names in late.copy().items() if options.open else ():
+            failed |= _measure_part(part, part_of(part, wanted=names.__contains__), options, record, ends, {})
     _write(options.json, record)
     print(f"\nwritten to {options.json}")
     return int(failed)
 
 
+def _seconds(part: str, todo: Sequence[str], left: float) -> float:
+    """Return the seconds of a part: its minutes, and as much more in proportion as the parts that have something to do leave over."""
+    wanted = 60 * sum(OPEN[each] for each in todo)
+    return 60 * OPEN[part] * max(1.0, left / wanted if wanted else 1.0)
+
+
+def _rows(part: str, record: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(record.get(part, {"rows": []})["rows"])
+
+
+def _on(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("gpu", "torch") if name in record}
+
+
+def _missing(part: str, record: dict[str, Any]) -> Callable[[str], bool]:
+    """Return whether a piece was not measured yet on this GPU with this torch, or is tests of which one failed."""
+    on = _on(record)
+    done = {row.get("piece", "") for row in _rows(part, record) if row.get("on") == on and row.get("passed", True)}
+    return lambda name: name not in done
+
+
 def _measure_part(
-    part: str, options: argparse.Namespace, record: dict[str, Any], ends: float, scratch: Path, device: torch.device, **smaller: Any
+    part: str, found: Iterator[Piece], options: argparse.Namespace, record: dict[str, Any], ends: float, late: dict[str, set[str]]
 ) -> bool:  # fmt: skip
-    """Measure a part until it ends, without what the record has of it already; return whether something failed."""
-    known = [row for row in record.get(part, {"rows": []})["rows"] if row.get("passed", True)]  # tests that failed run again
-    on = {name: record[name] for name in ("gpu", "torch") if name in record}
-    done, failed = {row.get("piece", "") for row in known if row.get("on") == on}, False
-    rows: list[Any] = []
-    record[part] = {"rows": known, "skipped": (skipped := {})}
-    for name, do in pieces(part, options, scratch, device, done=done, **smaller):
+    """Measure pieces of a part until it ends; return whether something failed.
+
+    Args:
+        part: One of PARTS.
+        found: The pieces.
+        options: Of the command line.
+        record: What the JSON file holds, with the part; changed.
+        ends: When nothing more is begun, as `time.perf_counter` tells it.
+        late: Gets the names of pieces for which there was no time.
+    """
+    known, skipped = record[part]["rows"], record[part]["skipped"]
+    before, rows, failed, on = [row.get("piece", "") for row in known], [], False, _on(record)
+    for name, do in found:
+        skipped.pop(name, None)
         left = ends - time.perf_counter()
         if left < 0:
             skipped[name] = f"--minutes {options.minutes:g} are over"
+            late.setdefault(part, set()).add(name)
             continue
         print(f"{part}: {name}", file=sys.stderr, flush=True)
         try:
@@ -98,7 +144,9 @@ def _measure_part(
             raise SystemExit(signal.exit_code) from signal
         except (Exception, SystemExit) as error:  # the others are measured all the same
             skipped[name] = f"{type(error).__name__}: {error}"
-            failed |= not isinstance(error, LookupError | RecipeError | loops.UnfinishedError)
+            if isinstance(error, TimeoutError):
+                late.setdefault(part, set()).add(name)
+            failed |= not isinstance(error, LookupError | RecipeError | TimeoutError)
             print(f"{name}: skipped: {_short(skipped[name])}", file=sys.stderr, flush=True)
         else:
             rows.append(row)
@@ -111,8 +159,8 @@ def _measure_part(
     print(f"\n{part}\n{TABLES[part](rows)}")
     for name, why in skipped.items():
         print(f"{name}: skipped: {_short(why)}")
-    if done:
-        print(f"measured before: {', '.join(sorted(done))}")
+    if before:
+        print(f"measured before: {', '.join(sorted(before))}")
     return failed
 
 

@@ -4,8 +4,8 @@ Trains ResNet-18 with random weights in bfloat16 on synthetic pictures that stay
 of the last epoch, without its evaluation; the time of a step, and how many times that of the bare replay it is; the part of that time
 in which the GPU is idle, by torch's profiler over one more epoch, and where: within replays, between them, around them. The bare replay is
 looked at in the same way: its own gaps are nobody's fault but the graph's. The profiler makes gaps longer, so a last column has the bare
-replay's idle part by the clock: 1 less the seconds in which a kernel ran over the seconds without the profiler.
-Beside them stands the rate of a matrix product in bfloat16.
+replay's idle part by the clock: 1 less the seconds in which a kernel ran over the seconds without the profiler. The JSON file has what
+takes the time, too: see `timeline`. Beside them stands the rate of a matrix product in bfloat16.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import torch
 
+import tlkit_synthetic.read
 from benchmarks.cuda import idleness
 from benchmarks.cuda.idleness import Idleness
 from tlkit.engine.fit import Fit
@@ -26,8 +29,10 @@ from tlkit.engine.images.library import Library
 from tlkit.engine.step.graph import Captured, Graph
 from tlkit.events import Observer
 from tlkit.plans import dataset_images, jobs, resolve
+from tlkit.plugin import DataFiles, Images, Split
 from tlkit.run import preparation, torch_settings
 from tlkit.sources.places import Places
+from tlkit_synthetic import SyntheticOptions
 
 # First those that missed a goal when they were measured last.
 AUGMENTATIONS: dict[str, list[str]] = {
@@ -42,6 +47,8 @@ TO_REACH = 10_000  # images a second on an H100, with random_resized_crop
 _REPLAYS = 50
 SIDE = 8192  # of the square matrices: 1.1 TFLOP a product
 _PRODUCTS = 20
+_MADE = 256  # pictures of a split that are made; the others are these, moved by some pixels: 8,192 take 20 s of the GPU's time
+_made = tlkit_synthetic.read.synthetic
 
 RECIPE = """\
 format = 1
@@ -76,7 +83,7 @@ epochs = {epochs}
 
 @dataclass(frozen=True)
 class Row:
-    """What one augmentation reaches.
+    """What one augmentation reaches, or another kind of training.
 
     Attributes:
         augment: Its name.
@@ -88,6 +95,8 @@ class Row:
         replay_idle: Of bare replays, one after the other.
         replay_idle_by_clock: The part of `replay` in which none of its kernels ran, with the seconds of kernels as the profiler saw them.
         notes: What the run said of itself.
+        times: Seconds of the last epoch: "steps", "input", "evaluation" and so on.
+        evaluated: Images of its evaluation.
     """
 
     augment: str
@@ -99,22 +108,28 @@ class Row:
     replay_idle: Idleness | None
     replay_idle_by_clock: float | None
     notes: list[str]
+    times: Mapping[str, float] = field(default_factory=dict)
+    evaluated: int = 0
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return a line for each row, and whether it reaches what is asked for."""
+    """Return a line for each augmentation, and whether it reaches what is asked for."""
+    first, *others = lines("augment", rows)
+    return "\n".join([first, *(f"{line}  {_missed(row)}" for line, row in zip(others, rows, strict=True))])
+
+
+def lines(what: str, rows: Sequence[Row]) -> list[str]:
+    """Return the names of columns, and a line for each row."""
     parts = ("within", "between", "around")
     idle = "".join(f" {name:>8}" for name in ("idle", *parts, "replay's", "by clock"))
-    lines = [f"{'augment':20} {'images/s':>10} {'ms a step':>10} {'over the replay':>16}{idle}"]
+    found_lines = [f"{what:20} {'images/s':>10} {'ms a step':>10} {'over the replay':>16}{idle}"]
     for row in rows:
         over = "not captured" if row.over_replay is None else f"{row.over_replay:.2f}"
         found = [None] * 4 if row.idle is None else [row.idle.whole, *(getattr(row.idle, name) for name in parts)]
         found += [None if row.replay_idle is None else row.replay_idle.whole, row.replay_idle_by_clock]
         idle = "".join(f" {'' if each is None else f'{each:.1%}':>8}" for each in found)
-        lines.append(
-            f"{row.augment:20} {row.images_per_second:10,.0f} {1000 * row.step:10.2f} {over:>16}{idle}  {_missed(row)}"
-        )
-    return "\n".join(lines)
+        found_lines.append(f"{row.augment:20} {row.images_per_second:10,.0f} {1000 * row.step:10.2f} {over:>16}{idle}")
+    return found_lines
 
 
 def _missed(row: Row) -> str:
@@ -134,16 +149,34 @@ def measure(
 ) -> Row:
     """Train for some epochs with an augmentation, then time the captured step alone, then look at the GPU for an epoch and for replays."""
     augment = AUGMENTATIONS[name]
-    with tempfile.TemporaryDirectory() as folder, torch_settings.applied(device):
+    with tempfile.TemporaryDirectory() as folder:
         recipe = Path(folder) / "cuda.toml"
         values = {"backbone": backbone, "precision": precision, "side": side, "held": side, "batch": batch, "images": images}
         recipe.write_text(RECIPE.format(augment=json.dumps(augment), epochs=epochs + 2, **values), encoding="utf-8")
-        notes: list[str] = []
+        return trained(name, recipe, device=device, epochs=epochs)
+
+
+def trained(
+    name: str, recipe: Path, *, device: torch.device, epochs: int, begun: Callable[[Fit], None] = lambda fit: None
+) -> Row:
+    """Train the one run of a recipe as `measure` does.
+
+    Args:
+        name: Of the row.
+        recipe: Its file; its epochs are more than those that are trained.
+        device: To train on.
+        epochs: That are trained, before the one that is looked at.
+        begun: Called after the first epoch.
+    """
+    notes: list[str] = []
+    with torch_settings.applied(device), mock.patch.object(tlkit_synthetic.read, "synthetic", _synthetic):
         fit = _prepared(recipe, device, notes)
         running = fit.epochs()
-        for _ in range(epochs):
+        for number in range(epochs):
             last = next(running)
-        step = batch / last.images_per_second
+            if not number:
+                begun(fit)
+        step = fit.plan.batch_size / last.images_per_second
         graph = _graph(fit)
         replay = None if graph is None else _replay(graph, device)
         idle = idleness.seen(lambda: next(running), device)
@@ -151,7 +184,24 @@ def measure(
         running.close()
     over = None if replay is None else step / replay
     by_clock = None if replay is None or bare is None or not bare.replays else 1 - bare.busy / bare.replays / replay
-    return Row(name, last.images_per_second, step, replay, over, idle, bare, by_clock, notes)
+    evaluated = sum(len(found.targets) for found in fit.predictions.values())
+    return Row(name, last.images_per_second, step, replay, over, idle, bare, by_clock, notes, last.times, evaluated)
+
+
+def _synthetic(found: DataFiles, options: SyntheticOptions | None = None) -> Images:
+    """Return random pictures, of which some are made, and the others are these, moved."""
+    options = options or SyntheticOptions()
+    least = {"train": min(options.train, max(_MADE, options.classes)), "test": min(options.test, _MADE)}
+    some = _made(found, options.model_copy(update=least))
+    counts = {"train": options.train, "test": options.test}
+    return replace(some, splits={name: _more(split, counts[name]) for name, split in some.splits.items()})
+
+
+def _more(split: Split, count: int) -> Split:
+    assert split.pixels is not None
+    turns, made = -(-count // len(split.pixels)), split.pixels
+    pixels = np.concatenate([np.roll(made, turn, axis=2) for turn in range(turns)])[:count]
+    return Split(np.tile(split.targets, turns)[:count], pixels=pixels)
 
 
 def _prepared(recipe: Path, device: torch.device, notes: list[str]) -> Fit:

@@ -1,20 +1,19 @@
 """Where a GPU is idle: between the kernels of one replay, between a replay and the next, before the first and after the last.
 
-The rule: what a profiler saw comes as spans (begin, end, launch) in microseconds. The kernels of one replayed graph have its launch in
-common, and every other kernel or copy has one of its own.
+The rule: the kernels of one replayed graph have its launch in common, and every other kernel or copy has one of its own.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-Span = tuple[float, float, int]
+from benchmarks.cuda.timeline import Event, Gap, Timeline, gaps, timeline
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Idleness:
         replays: How many there were.
         kernels: Of a replay, the median.
         busy: Seconds in which a kernel ran, from the first replay's begin to the last one's end; of everything without replays.
+        timeline: What takes the time.
     """
 
     whole: float
@@ -40,6 +40,7 @@ class Idleness:
     replays: int
     kernels: int | None
     busy: float
+    timeline: Timeline
 
 
 def seen(run: Callable[[], object], device: torch.device) -> Idleness | None:
@@ -50,55 +51,59 @@ def seen(run: Callable[[], object], device: torch.device) -> Idleness | None:
     with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
         run()
         torch.cuda.synchronize(device)
-    events = [event for event in profiler.events() if event.device_type.name == "CUDA"]
-    return of([(event.time_range.start, event.time_range.end, event.id) for event in events])
+    found = [
+        (event.device_type.name, Event(event.time_range.start, event.time_range.end, event.id, event.name))
+        for event in profiler.events()
+        if not event.is_user_annotation  # torch's own words for a range of kernels, which would cover the gaps in it
+    ]
+    return of([event for where, event in found if where == "CUDA"], [event for where, event in found if where == "CPU"])
 
 
-def of(spans: Sequence[Span]) -> Idleness | None:
-    """Return where no span covers the time; None without spans."""
-    if not spans:
+def of(events: Sequence[Event], host: Sequence[Event] = ()) -> Idleness | None:
+    """Return where no kernel covers the time; None without kernels.
+
+    Args:
+        events: Kernels and copies.
+        host: What the host called.
+    """
+    if not events:
         return None
-    gaps = list(_gaps(spans))
-    first, last = min(begin for begin, _, _ in spans), max(end for _, end, _ in spans)
-    time, uncovered = last - first, sum(end - begin for begin, end in gaps)
-    replays = _replays(spans)
-    if not replays:
-        return Idleness(uncovered / time, None, None, None, None, 0, None, (time - uncovered) / 1e6)
-    begins, ends = sorted(begin for begin, _, _ in replays), sorted(end for _, end, _ in replays)
-    parts = {"within": 0.0, "between": 0.0, "around": 0.0}
-    for begin, end in gaps:  # a replay begins and ends with a kernel, so no gap is on both sides of that
-        if begin < begins[0] or begin >= ends[-1]:
-            parts["around"] += end - begin
+    replays = _replays(events)
+    begins, ends = sorted(begin for begin, _, _ in replays.values()), sorted(end for _, end, _ in replays.values())
+    parts: dict[str, list[Gap]] = {"within": [], "between": [], "around": []}
+    for gap in gaps(events):  # a replay begins and ends with a kernel, so no gap is on both sides of that
+        begin = gap[0].end
+        if replays and (begin < begins[0] or begin >= ends[-1]):
+            parts["around"].append(gap)
         else:
-            running = bisect_right(begins, begin) > bisect_right(ends, begin)
-            parts["within" if running else "between"] += end - begin
-    inside, replayed = parts["within"] + parts["between"], ends[-1] - begins[0]
-    shares = {name: part / time for name, part in parts.items()}
-    kernels = int(median(count for _, _, count in replays))
+            running = not replays or bisect_right(begins, begin) > bisect_right(ends, begin)
+            parts["within" if running else "between"].append(gap)
+    time = max(event.end for event in events) - min(event.begin for event in events)
+    idle = {name: sum(after.begin - before.end for before, after in part) for name, part in parts.items()}
+    whole, inside = sum(idle.values()), idle["within"] + idle["between"]
+    own = [event for event in events if event.launch in replays or not replays]
+    others = [event for event in events if replays and event.launch not in replays]
+    told = timeline(own, others, host, parts, replays=len(replays))
+    if not replays:
+        return Idleness(whole / time, None, None, None, None, 0, None, (time - whole) / 1e6, told)
+    replayed = ends[-1] - begins[0]
+    shares = {name: part / time for name, part in idle.items()}
+    kernels = int(median(count for _, _, count in replays.values()))
     return Idleness(
-        uncovered / time,
+        whole / time,
         **shares,
         steps=inside / replayed,
         replays=len(replays),
         kernels=kernels,
         busy=(replayed - inside) / 1e6,
+        timeline=told,
     )
 
 
-def _gaps(spans: Sequence[Span]) -> Iterator[tuple[float, float]]:
-    """Yield the times that no span covers, in order."""
-    ordered = sorted((begin, end) for begin, end, _ in spans)
-    covered = ordered[0][1]
-    for begin, end in ordered[1:]:
-        if begin > covered:
-            yield covered, begin
-        covered = max(covered, end)
-
-
-def _replays(spans: Sequence[Span]) -> list[tuple[float, float, int]]:
+def _replays(events: Sequence[Event]) -> dict[int, tuple[float, float, int]]:
     """Return begin, end and the number of kernels of each launch that has several."""
     found: dict[int, tuple[float, float, int]] = {}
-    for begin, end, launch in spans:
-        least, most, count = found.get(launch, (begin, end, 0))
-        found[launch] = min(least, begin), max(most, end), count + 1
-    return [each for each in found.values() if each[2] > 1]
+    for event in events:
+        least, most, count = found.get(event.launch, (event.begin, event.end, 0))
+        found[event.launch] = min(least, event.begin), max(most, event.end), count + 1
+    return {launch: each for launch, each in found.items() if each[2] > 1}

@@ -2,24 +2,35 @@
 
 import json
 import os
+import re
 import signal
+import sys
 import time
-from dataclasses import replace
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, replace
+from itertools import chain, repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from benchmarks import cifar
 from benchmarks.cuda import __main__ as command
-from benchmarks.cuda import engine, gpu_tests, idleness, lectures, loops
+from benchmarks.cuda import engine, gpu_tests, idleness, lectures, loops, outcomes, tasks, timeline, uninstalled
 from benchmarks.cuda import pieces as parts
+from benchmarks.cuda.timeline import Event
 from benchmarks.peers import contract, trial
 from benchmarks.peers.contract import Spec
 from tlkit import machine
 from tlkit.errors import Interrupted
+from tlkit.plans import resolve
+from tlkit.plugin import DataFiles, registry
+from tlkit.sources.places import Places
+from tlkit_synthetic import SyntheticOptions
 
 CPU = torch.device("cpu")
 
@@ -29,35 +40,89 @@ def test_a_row_is_an_epoch_of_the_engine() -> None:
     assert row.images_per_second > 0
     assert row.step == pytest.approx(16 / row.images_per_second)
     assert (row.replay, row.over_replay, row.idle, row.replay_idle, row.replay_idle_by_clock) == (None,) * 5
+    assert row.evaluated == 16
+    assert row.times["evaluation"] > 0
+
+
+def test_pictures_of_which_some_are_made_are_as_many_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_MADE", 4)
+    made = engine._synthetic(DataFiles(Path(), ()), SyntheticOptions(classes=2, train=10, test=3, size=16)).splits
+    assert [split.pixels.shape for split in made.values()] == [(10, 16, 16, 3), (3, 16, 16, 3)]
+    assert len({picture.tobytes() for split in made.values() for picture in split.pixels}) == 13
+    assert (made["train"].targets[:4] == made["train"].targets[4:8]).all()
+    assert (np.roll(made["train"].pixels[1], 2, axis=1) == made["train"].pixels[9]).all()
+
+
+def events(spans: list[tuple[float, float, int]], names: str = "") -> list[Event]:
+    return [Event(*span, name) for span, name in zip(spans, chain(names.split(), repeat("")), strict=False)]
 
 
 def test_idle_is_the_time_that_no_kernel_covers() -> None:
     for spans, part in (([(0, 4, 1), (2, 5, 2), (8, 10, 3)], 0.3), ([(0, 10, 1), (2, 5, 2)], 0.0)):
-        found = idleness.of(spans)
+        found = idleness.of(events(spans, "conv relu conv"))
         assert (found.whole, found.within, found.kernels) == (pytest.approx(part), None, None)
         assert found.busy == pytest.approx(10e-6 * (1 - part))
+        assert found.timeline.waits == (["3.0 us in 1: relu -> conv"] if part else [])
     assert idleness.of([]) is None
 
 
 def test_idle_is_told_apart_within_replays_and_between_them_and_around() -> None:
     """Copies and an augmentation, 90 and more, run beside two replays, 7 and 8; the augmentation covers a gap within the second."""
-    found = idleness.of([
+    spans = [
         (0, 2, 90), (6, 8, 91),  # before the first replay: 4, and 2 to its begin
         (10, 14, 7), (15, 20, 7), (18, 22, 7),  # 1 within
         (23, 24, 92),  # between the replays 1 and 6
         (30, 33, 8), (36, 40, 8), (32, 35, 93),  # of 3 within 1 is left
         (45, 50, 94),  # 5 after the last
-    ])  # fmt: skip
+    ]  # fmt: skip
+    host = events([(0, 1, 7), (2, 5, 8), (60, 61, 9)], "cudaGraphLaunch cudaGraphLaunch cudaEventSynchronize")
+    found = idleness.of(events(spans, "copy index conv relu conv copy conv relu crop score"), host)
     assert (found.whole, found.within, found.between, found.around) == tuple(
         pytest.approx(each / 50) for each in (20, 2, 7, 11)
     )
     assert found.steps == pytest.approx(9 / 30)
     assert (found.replays, found.kernels, found.busy) == (2, 2, pytest.approx(21e-6))
+    told = found.timeline  # of one replay
+    assert told.kernels == ["5.5 us in 1.5: conv", "4.5 us in 1: relu"]
+    assert told.waits == ["0.5 us in 0.5: conv -> relu", "0.5 us in 0.5: crop -> relu"]
+    assert told.between == ["6.0 us in 1: copy -> conv", "1.0 us in 1: conv -> copy"]
+    assert told.longest == ["5.0 us in 1: relu -> score", "4.0 us in 1: copy -> index", "2.0 us in 1: index -> conv"]
+    assert told.beside == ["2.5 us in 0.5: score", "1.5 us in 1: copy", "1.5 us in 0.5: crop", "1.0 us in 0.5: index"]
+    assert told.host == ["2.0 us in 1: cudaGraphLaunch", "0.5 us in 0.5: cudaEventSynchronize"]
+
+
+def test_what_the_profiler_saw_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a stand-in for torch's profiler: a range that somebody named would cover the gap between two kernels."""
+    seen = [("CUDA", 0, 2, "conv"), ("CUDA", 6, 8, "relu"), ("CPU", 1, 4, "cudaGraphLaunch"), ("CUDA", 0, 8, "step")]
+    found = [
+        SimpleNamespace(
+            device_type=SimpleNamespace(name=where), time_range=SimpleNamespace(start=begin, end=end), id=7, name=name,
+            is_user_annotation=name == "step",
+        )
+        for where, begin, end, name in seen
+    ]  # fmt: skip
+    monkeypatch.setattr(idleness, "profile", lambda **_: nullcontext(SimpleNamespace(events=lambda: found)))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    ran: list[bool] = []
+    idle = idleness.seen(lambda: ran.append(True), torch.device("cuda"))
+    assert (ran, idle.whole, idle.replays, idle.kernels) == ([True], 0.5, 1, 2)
+    assert (idle.timeline.waits, idle.timeline.host) == (["4.0 us in 1: conv -> relu"], ["3.0 us in 1: cudaGraphLaunch"])
+
+
+def test_a_timeline_has_the_longest_and_short_names() -> None:
+    spans = [(10.0 * number, 10.0 * number + number, number) for number in range(1, 200)]
+    name = "void at::native::(anonymous namespace)::elementwise<{}, std::array<char*, 3ul> >(int, " + "x" * 80 + ", float)"
+    found = idleness.of([Event(*span, name.format(span[2])) for span in spans]).timeline
+    assert [len(each) for each in (found.kernels, found.waits, found.between, found.beside)] == [10, 6, 0, 0]
+    assert found.kernels[0].startswith("199.0 us in 1: elementwise<199, array<char*, 3ul> >(int, xx")
+    assert found.kernels[0].endswith("x, float)")
+    assert len(json.dumps(asdict(found))) < 4000
 
 
 def test_a_row_says_which_goals_it_misses() -> None:
     def idle(whole: float) -> idleness.Idleness:
-        return idleness.Idleness(whole, whole / 2, whole / 4, whole / 4, whole, 64, 300, 0.6)
+        nothing = timeline.Timeline([], [], [], [], [], [])
+        return idleness.Idleness(whole, whole / 2, whole / 4, whole / 4, whole, 64, 300, 0.6, nothing)
 
     good = engine.Row("random_resized_crop", 12_000, 0.0107, 0.0100, 1.07, idle(0.02), idle(0.01), 0.005, [])
     slow = engine.Row("random_resized_crop", 5_000, 0.0256, 0.0100, 2.56, idle(0.5), None, None, [])
@@ -88,10 +153,10 @@ def test_what_it_measures_ends_with_it(tmp_path: Path, monkeypatch: pytest.Monke
             command.main(["--device", "cpu", "--only", "tests", "--json", str(tmp_path / "cuda.json")])
     finally:
         signal.signal(signal.SIGTERM, before)
-    ended(int(child.read_text()))
+    _ended(int(child.read_text()))
 
 
-def ended(process: int) -> None:
+def _ended(process: int) -> None:
     """Wait until a process that was killed is gone."""
     stat, ends = Path("/proc", str(process), "stat"), time.monotonic() + 10
     while stat.is_file() and " Z " not in stat.read_text():
@@ -119,7 +184,7 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is_measured(
 
     monkeypatch.setattr(engine, "measure", broken)
     monkeypatch.setattr(command.torch.cuda, "empty_cache", lost)  # as after an error of the device
-    first = next(lectures.arms())
+    first = next(arm for arm in lectures.arms() if arm[1].arm == "A1")
     monkeypatch.setattr(lectures, "arms", lambda: [first])
     assert command.measure(options(tmp_path, "--only", "engine,lectures"), {"gpu": "none"}, device=CPU) == 1
     record = json.loads((tmp_path / "cuda.json").read_text())
@@ -142,13 +207,19 @@ def test_nothing_is_begun_after_the_minutes(tmp_path: Path) -> None:
 
 def test_every_arm_of_the_lectures_has_its_figure() -> None:
     assert [(recipe, figure.arm) for recipe, figure in lectures.arms()] == [
-        *(("cifar4000_resnet18", arm) for arm in ("A1", "B1", "A2", "B2", "C", "D")),
-        *(("inception_three_arms", arm) for arm in ("everything", "scratch", "head_only")),
+        *(("cifar4000_resnet18", arm) for arm in ("B1", "B2", "C", "D")),
+        *(("inception_three_arms", arm) for arm in ("everything", "head_only")),
+        *(("cifar4000_resnet18", arm) for arm in ("A1", "A2")),
+        ("inception_three_arms", "scratch"),
     ]
+    for recipe in lectures.SHORTEST_FIRST:
+        _, arms = resolve.load(lectures.RECIPES / f"{recipe}.toml", (), Places(recipe=lectures.RECIPES))
+        mine = {figure.arm for name, figure in lectures.arms([recipe])}
+        assert {arm.name for arm in arms.values() if arm.arm.backbone.weights == "none"} & mine == mine & set(lectures.RANDOM)
     row = lectures.Row("cifar4000_resnet18", "D", "", "99.88 / 89.65", 0.9, 0.91, 40, False, 12.0, [])
-    assert lectures.table([row]).splitlines()[1].split() == [
-        "cifar4000_resnet18", "D", "99.88", "/", "89.65", "90.00%", "91.00%", "only", "40", "12.0",
-    ]  # fmt: skip
+    one, other = lectures.table([row, replace(row, other_files=True)]).splitlines()[1:]
+    assert one.split() == ["cifar4000_resnet18", "D", "99.88", "/", "89.65", "90.00%", "91.00%", "only", "40", "12.0"]
+    assert other == f"{one}  not the official files"
 
 
 def test_loops_are_held_against_tlkit() -> None:
@@ -300,70 +371,226 @@ def test_what_is_open_is_measured_each_part_within_its_minutes_and_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
+    given: list[float] = []
 
-    def pieces(part: str, *_: object, done: set[str], **__: object) -> Any:
-        for name in ("one", "two"):
-            if name not in done:
-                yield name, lambda left, name=name: _measured(part, name, left)
+    def pieces(part: str, *, wanted: Any, **_: object) -> Any:
+        for name in filter(wanted, ("one", "two")):
+            yield name, lambda left, name=name: _measured(part, name, left)
 
     def _measured(part: str, name: str, left: float) -> gpu_tests.Row:
         asked.append(f"{part} {name}")
-        assert left <= 60 * parts.OPEN[part]
+        given.append(left)
         if len(asked) == 4 and not (tmp_path / "stopped").is_file():
             (tmp_path / "stopped").touch()
             raise Interrupted(15, "stopped by SIGTERM")  # the machine is taken away
-        return gpu_tests.Row(name, asked[-1] != "engine two" or (tmp_path / "stopped").is_file(), "", "", 1.0)
+        return gpu_tests.Row(name, asked[-1] != "engine two" or (tmp_path / "stopped").is_file(), "", {}, 1.0, {})
 
     monkeypatch.setattr(command, "pieces", pieces)
     monkeypatch.setattr(command.gc, "collect", lambda: 0)
     monkeypatch.setattr(command, "TABLES", dict.fromkeys(parts.PARTS, gpu_tests.table))
-    given = options(tmp_path, "--open")
-    assert (given.minutes, sum(parts.OPEN.values())) == (14, 14)
+    asked_for = options(tmp_path, "--open")
+    assert (asked_for.minutes, sum(parts.OPEN.values())) == (14, 14)
     with pytest.raises(SystemExit, match="143"):
-        command.measure(given, {}, device=CPU)
-    assert command.measure(given, {}, device=CPU) == 0
-    whole = [f"{part} {name}" for part in ("engine", "tests", "loops", "lectures", "cifar") for name in ("one", "two")]
+        command.measure(asked_for, {}, device=CPU)
+    assert command.measure(asked_for, {}, device=CPU) == 0
+    whole = [f"{part} {name}" for part in parts.OPEN for name in ("one", "two")]
     assert asked == [*whole[:4], "engine two", *whole[3:]]  # which failed the first time
     record = json.loads((tmp_path / "cuda.json").read_text())
-    assert [[row["piece"] for row in record[part]["rows"]] for part in parts.PARTS] == [["one", "two"]] * 5
+    assert [[row["piece"] for row in record[part]["rows"]] for part in parts.PARTS] == [["one", "two"]] * 6
+    # each part has its minutes, and in proportion what those before it left
+    left, behind = 14.0, 14.0
+    for seconds, minutes in zip([*given[4:6], *given[6::2]], parts.OPEN.values(), strict=False):
+        assert seconds == pytest.approx(60 * minutes * left / behind, abs=5)
+        behind -= minutes
     asked.clear()
-    command.measure(given, {"gpu": "another"}, device=CPU)
-    assert len(asked) == 10
+    command.measure(asked_for, {"gpu": "another"}, device=CPU)
+    assert len(asked) == 12
     record = json.loads((tmp_path / "cuda.json").read_text())
     assert [row["on"] for row in record["cifar"]["rows"]] == [{}, {}, {"gpu": "another"}, {"gpu": "another"}]
 
 
-@pytest.mark.parametrize(
-    ("part", "module", "limit"), [("tests", gpu_tests, "limit"), ("lectures", lectures, "seconds"), ("cifar", cifar, "seconds")]
-)
+def test_what_was_not_done_in_its_time_has_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, float]] = []
+
+    def pieces(part: str, *, wanted: Any, **_: object) -> Any:
+        yield from ((part, lambda left: _measured(part, left)) for _ in filter(wanted, [part]))
+
+    def _measured(part: str, left: float) -> gpu_tests.Row:
+        asked.append((part, left))
+        if part == "lectures":
+            raise LookupError("no files")
+        if part in {"tests", "tasks"} and len(asked) < 6:
+            raise TimeoutError("did not end")
+        return gpu_tests.Row(part, True, "", {}, 1.0, {})
+
+    monkeypatch.setattr(command, "pieces", pieces)
+    monkeypatch.setattr(command.gc, "collect", lambda: 0)
+    monkeypatch.setattr(command, "TABLES", dict.fromkeys(parts.PARTS, gpu_tests.table))
+    assert command.measure(options(tmp_path, "--open"), {}, device=CPU) == 0
+    assert [part for part, _ in asked] == [*parts.OPEN, "tasks", "tests"]
+    assert [left for _, left in asked[6:]] == pytest.approx([840, 840], abs=20)
+    record = json.loads((tmp_path / "cuda.json").read_text())
+    assert {part: list(record[part]["skipped"]) for part in parts.PARTS if record[part]["skipped"]} == {
+        "lectures": ["lectures"]
+    }
+
+
+def every(_: str) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(("part", "module", "limit"), [("lectures", lectures, "seconds"), ("cifar", cifar, "seconds")])
 def test_each_piece_of_a_part_may_take_its_share_of_what_is_left(
     part: str, module: Any, limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[float] = []
     monkeypatch.setattr(module, "measure", lambda *_, **more: given.append(more[limit]))
-    found = list(parts.pieces(part, options(tmp_path), tmp_path, CPU))
+    found = list(parts.pieces(part, options(tmp_path), tmp_path, CPU, wanted=every))
     for _, do in found:
         do(60.0)
     assert given == pytest.approx([60 / (len(found) - number) for number in range(len(found))])
     names = [name for name, _ in found]
-    assert [name for name, _ in parts.pieces(part, options(tmp_path), tmp_path, CPU, done=names[:1])] == names[1:]
+    assert [name for name, _ in parts.pieces(part, options(tmp_path), tmp_path, CPU, wanted=names[1:].__contains__)] == names[
+        1:
+    ]
 
 
-def test_tests_of_a_gpu_are_told_with_what_they_printed_where_one_fails(
+@pytest.mark.parametrize(("part", "module"), [("engine", engine), ("tasks", tasks)])
+def test_a_piece_without_a_limit_of_its_own_is_ended(
+    part: str, module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(*_: object, **__: object) -> None:
+        while True:
+            with suppress(Exception):  # as whoever tries a capture
+                time.sleep(10)
+
+    monkeypatch.setattr(module, "measure", endless)
+    (_, do), *_ = parts.pieces(part, options(tmp_path), tmp_path, CPU, wanted=every)
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(TimeoutError, match="did not end within 0 s"):
+        do(0.05)
+    assert (signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)[0]) == (before, 0)
+
+
+SMALL = tasks.Sizes(images=96, batch=8, side=32, epochs=1, backbone="toy", dense="toy", precision="float32")
+
+
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in tasks.names() if name != "mmd"), "mmd"]
+)
+def test_a_row_is_an_epoch_of_another_kind_of_training(name: str, tmp_path: Path) -> None:
+    row = tasks.measure(name, tmp_path, sizes=SMALL, device=CPU)
+    assert row.images_per_second > 0
+    assert row.step > 0
+    if name != "predict":
+        assert row.evaluated in {16, 20, 24}
+    assert tasks.table([row]).splitlines()[1].startswith(name)
+
+
+def test_rows_that_are_read_ahead_have_left_the_device() -> None:
+    class Rows:
+        left = False
+
+        def leave_(self) -> None:
+            self.left = True
+
+    rows = Rows()
+    tasks._read_ahead(SimpleNamespace(_feed=(None, SimpleNamespace(_rows={1: rows}))))
+    assert rows.left
+
+
+def python(folder: Path, *, lines: list[dict[str, Any]], then: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests be run by a script that tells what `outcomes` would, says something, and goes on as a shell does."""
+    script = folder / "python"
+    told = "\n".join(json.dumps(line) for line in lines)
+    script.write_text(f"#!/bin/sh\ncat > ${outcomes.FILE} <<'E'\n{told}\nE\necho assert 1 == 2\n{then}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(gpu_tests.sys, "executable", str(script))
+
+
+def test_the_outcome_of_each_file_is_told_also_of_tests_that_do_not_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    python = tmp_path / "python"
+    def ended(test: str, outcome: str, why: str = "", seconds: float = 1.0) -> dict[str, Any]:
+        return {"test": test, "outcome": outcome, "why": why, "seconds": seconds}
+
+    tests = ["a.py::one", "a.py::two", "b.py::one", "c.py::one", "d.py::one", "e.py::one"]
+    lines = [
+        {"tests": tests}, {"tests": tests}, ended("a.py::one", "passed"), ended("a.py::two", "failed", "assert 1 == 2", 3.0),
+        ended("b.py::one", "skipped", "needs two GPUs"), ended("e.py::one", "passed"),
+    ]  # fmt: skip
     child = tmp_path / "child"
-    endless = f'sleep 60 & echo $! > "{child}"\nwait'
-    python.write_text(f"#!/bin/sh\necho assert 1 == 2\ncase $* in *endless*)\n{endless}\nesac\necho 1 failed\nexit 1\n")
-    python.chmod(0o755)
-    monkeypatch.setattr(gpu_tests.sys, "executable", str(python))
-    row = gpu_tests.measure("test_it.py", limit=60)
-    assert (row.passed, row.outcome, "assert 1 == 2" in row.said) == (False, "1 failed", True)
-    with pytest.raises(TimeoutError, match=r"endless.py did not end within 0 s\nassert 1 == 2"):
-        gpu_tests.measure("endless.py", limit=0.3)
-    ended(int(child.read_text()))  # a process that a test started, too
-    assert all((gpu_tests.ROOT / file).is_file() for file in gpu_tests.FILES)
+    python(tmp_path, lines=lines, then=f"sleep 60 & echo $! > {child}\nwait", monkeypatch=monkeypatch)
+    session = gpu_tests.Session(["a.py", "b.py", "c.py", "e.py", "f.py"])
+    row = session.measure("a.py", limit=0.5)
+    assert (row.passed, row.outcome, row.said, row.seconds) == (
+        False,
+        "1 passed, 1 failed",
+        {"a.py::two": "assert 1 == 2"},
+        4.0,
+    )
+    assert row.longest == {"two": 3.0, "one": 1.0}
+    assert session.measure("b.py", limit=0.1).outcome == "1 skipped (needs two GPUs)"
+    assert session.measure("e.py", limit=0.1).passed
+    for file, said in (("c.py", "\n\nnot ended:\nc.py::one"), ("f.py", "\nassert 1 == 2")):
+        with pytest.raises(TimeoutError, match=f"^{file} did not end within 0 s{said}$"):
+            session.measure(file, limit=0.1)
+    _ended(int(child.read_text()))  # a process that a test started, too
+
+
+def test_tests_that_cannot_be_run_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python(tmp_path, lines=[], then="exit 4", monkeypatch=monkeypatch)
+    with pytest.raises(RuntimeError, match=r"a.py: no test was collected\nassert 1 == 2"):
+        gpu_tests.Session(["a.py"]).measure("a.py", limit=60)
+
+
+def test_every_file_with_tests_of_a_gpu_is_run() -> None:
+    found = {
+        str(file.relative_to(gpu_tests.ROOT))
+        for file in (gpu_tests.ROOT / "tests").rglob("test_*.py")
+        if file != Path(__file__) and re.search(r"needs_cuda|mark\.cuda|toy_gpu import each_device", file.read_text())
+    }
+    assert found == set(gpu_tests.FILES)
+
+
+def test_a_test_is_told_once_with_its_worst_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def report(name: str, when: Any, outcome: Any, why: Any = None) -> pytest.TestReport:
+        return pytest.TestReport(name, ("a.py", 1, name), {}, outcome, why, when, duration=0.5)
+
+    monkeypatch.setenv(outcomes.FILE, str(tmp_path / "log"))
+    reports = [
+        report("a.py::one", "setup", "passed"), report("a.py::one", "call", "failed", "assert 1 == 2"),
+        report("a.py::two", "setup", "skipped", ("a.py", 1, "Skipped: needs two GPUs")), report("a.py::one", "teardown", "passed"),
+        report("a.py::two", "teardown", "passed"),
+    ]  # fmt: skip
+    for log in (outcomes._Log(worker=False), outcomes._Log(worker=True)):
+        for each in reports:
+            log.pytest_runtest_logreport(each)
+    assert [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()] == [
+        {"test": "a.py::one", "outcome": "failed", "why": "assert 1 == 2", "seconds": 1.5},
+        {"test": "a.py::two", "outcome": "skipped", "why": "needs two GPUs", "seconds": 1.0},
+    ]
+
+
+def test_plugins_are_found_where_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = registry.scan()
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setenv("PYTHONPATH", "before")
+    registry.scan.cache_clear()
+    try:
+        assert uninstalled.offer_plugins(tmp_path)
+        found, where = registry.scan(), sys.path
+        assert not uninstalled.offer_plugins(tmp_path), "once is enough"
+    finally:
+        registry.scan.cache_clear()
+    own = {"tlkit", "tlkit-dlib-face", "tlkit-efficientnet-lite"}
+    targets = [
+        sorted((each.group, each.name, each.target) for each in some.entries if each.distribution.replace("_", "-") in own)
+        for some in (installed, found)
+    ]
+    assert targets[0] == targets[1]
+    assert str(uninstalled.ROOT / "plugins" / "tlkit-efficientnet-lite") in where
+    assert os.environ["PYTHONPATH"].split(os.pathsep)[:3] == ["before", str(uninstalled.ROOT), str(tmp_path)]
 
 
 @pytest.mark.slow
