@@ -200,6 +200,15 @@ def test_from_recipe_asks_for_an_arm(toy_recipe: Path) -> None:
     assert len(made.fit(X, Y, epochs=1, verbose=0)) == 1
 
 
+def test_a_model_leaves_out_what_adapts(toy_recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = toy_recipe.read_text().replace("head = 1e-2", 'head = 1e-2\n"head.domain" = 1e-2')
+    other = '[also.other]\nname = "synthetic"\n[adapt]\ntarget = "other"\nmethod = "dann"\n'
+    toy_recipe.write_text(f'select_by = "snd"\n{text}{other}')
+    made = tlkit.Model.from_recipe(toy_recipe, device="cpu")
+    assert "has [adapt], which is for tlkit.apply: fit trains on the images of [data] alone" in capsys.readouterr().err
+    assert len(made.fit(X, Y, epochs=1, verbose=0)) == 1
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_loaded_model_goes_on_with_optimizer_and_epochs(optimizer: str) -> None:
     fit = {"batch_size": 8, "verbose": 0, "validation_split": 0.0, "augment": ["hflip"]}

@@ -13,9 +13,10 @@ from tlkit.model import progress, saving
 from tlkit.model.saving import Standing
 from tlkit.model.seen_data import Seen
 from tlkit.model.setup import Tables, input_keys
-from tlkit.recipe import parsing
-from tlkit.recipe.recipe import arm_toml
+from tlkit.recipe import maps, parsing
+from tlkit.recipe.recipe import Arm, arm_toml
 from tlkit.record import run_choice, run_folder
+from tlkit.record.selection import WITHOUT_LABELS
 from tlkit.run import loading
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
@@ -41,7 +42,11 @@ def recipe(file: Path, arm: str | None, *, offline: bool) -> tuple[dict[str, Any
         progress.Notes().note(
             f"Model.from_recipe: {file} has [cross_validation], which is for tlkit.apply: fit trains on all training images"
         )
-    return arm_toml(read.arms[name]), read.seeds[0], replace(Places(recipe=file.parent), offline=offline)
+    if read.arms[name].adapt is not None:
+        progress.Notes().note(
+            f"Model.from_recipe: {file} has [adapt], which is for tlkit.apply: fit trains on the images of [data] alone"
+        )
+    return _tables(read.arms[name]), read.seeds[0], replace(Places(recipe=file.parent), offline=offline)
 
 
 def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables, int, Predictor, Standing, Seen]:
@@ -56,8 +61,17 @@ def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables,
     (table,) = read.arms.values()
     stands = saving.standing(chosen, table)
     left_out = {*_OF_A_FIT, *(saving.LEARNING - {"freeze"} if stands.state == "new" else ())}
-    tables = {key: value for key, value in arm_toml(table).items() if key not in left_out}
+    tables = {key: value for key, value in _tables(table).items() if key not in left_out}
     tables["backbone"]["weights"] = f"run:{chosen}"
     tables["data"] = input_keys(tables["data"])
     tables.setdefault("freeze", {})
     return tables, read.seeds[0], predictor, stands, Seen.of_run(chosen)
+
+
+def _tables(arm: Arm) -> dict[str, Any]:
+    """Return the tables of an arm without what needs [adapt], which a Model has not: scores of its target, and its domain head."""
+    tables = arm_toml(arm)
+    if arm.select_by in WITHOUT_LABELS:
+        del tables["select_by"]
+    tables.get("lr_groups", {}).pop(maps.DOMAIN, None)
+    return tables

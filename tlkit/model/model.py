@@ -136,8 +136,8 @@ class Model:
     def from_recipe(cls, file: str | Path, *, arm: str | None = None, device: str = "auto", offline: bool = False) -> Model:
         """Build the network of a recipe; `fit()` without images then trains what the recipe says.
 
-        A Model is one run: it has the recipe's first seed. [cross_validation] is for `tlkit.apply`; a Model leaves it out and trains
-        on the data set's training images.
+        A Model is one run: it has the recipe's first seed. [cross_validation] and [adapt] are for `tlkit.apply`; a Model leaves them
+        out, says so, and trains on the data set's training images.
 
         Args:
             file: The TOML file.
