@@ -141,8 +141,13 @@ def _computed(images: Sequence[Evaluated], *, by_class: bool) -> Mapping[str, An
 
     # COCO's thresholds in float64: torchmetrics' own are rounded to float32, and a recall of exactly 0.1 then falls to the next one.
     overlaps, recalls = np.linspace(0.5, 0.95, 10).tolist(), np.linspace(0, 1, 101).tolist()
+    # Each of several processes has the rows of all images, and the first one asks for more than the others: it must not wait for them.
     metric = MeanAveragePrecision(
-        backend="faster_coco_eval", class_metrics=by_class, iou_thresholds=overlaps, rec_thresholds=recalls
+        backend="faster_coco_eval",
+        class_metrics=by_class,
+        iou_thresholds=overlaps,
+        rec_thresholds=recalls,
+        sync_on_compute=False,
     )
     metric.warn_on_many_detections = False
     metric.update([each.found for each in images], [each.there for each in images])
