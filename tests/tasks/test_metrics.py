@@ -66,6 +66,14 @@ def test_metrics_of_many_classes_an_image_are_scikit_learns() -> None:
     assert found["auroc"] == pytest.approx(reference.roc_auc_score(y, p, average="macro"), rel=1e-6)
 
 
+def test_equally_probable_classes_share_the_first_five_places() -> None:
+    """Two classes are sure, and six share the three places that are left; a uniform answer has five of eight."""
+    logits = torch.tensor([[2.0, 1.0] + [0.0] * 6] * 3 + [[0.0] * 8, [math.nan] * 8])
+    for found, labels in ((logits, [0, 1, 5, 3, 0]), (logits.flip(1), [7, 6, 2, 4, 7])):
+        given = Predictions(found, torch.tensor(labels), tasks.get("single_label"))
+        assert metrics.top(given, 5) == pytest.approx((1 + 1 + 3 / 6 + 5 / 8 + 0) / 5)
+
+
 def test_a_class_without_images_counts_in_no_mean() -> None:
     given = predictions(4)
     labels = given.targets.clone()
