@@ -47,6 +47,8 @@ def test_paired_t_is_that_of_scipy() -> None:
     low, high = known.confidence_interval(0.95)
     assert (found.interval.low, found.interval.high) == (pytest.approx(low), pytest.approx(high))
     assert statistics.paired_t([0.1, 0.2]) is None
+    assert statistics.paired_t([0.1, 0.1, 0.1]) is None, "t would be endless: p = 0, of three images perhaps"
+    assert statistics.paired_t([0.0, 0.0, 0.0]) is None
 
 
 @pytest.mark.parametrize(

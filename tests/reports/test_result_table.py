@@ -225,10 +225,15 @@ def test_baseline_s_column_has_the_difference_with_its_interval_and_p_value() ->
     sure = {"mean": 0.021, "low": 0.004, "high": 0.038, "p": 0.0123, "runs": runs}
     unsure = {"mean": -0.01, "low": None, "high": None, "p": None, "runs": runs}
     folds = {**unsure, "runs": [{"fold": 1, "p": 0.5}]}
-    arms = {"base": arm(), "a": arm(difference=sure), "b": arm(difference=unsure), "c": arm(difference=folds)}
+    alike = {**unsure, "runs": [{"fold": None, "p": 0.5}] * 3}
+    arms = {
+        "base": arm(),
+        **{name: arm(difference=each) for name, each in zip("abcd", (sure, unsure, folds, alike), strict=True)},
+    }
     lines = printed({"recipe": "r", "baseline": "base", "arms": arms}, 200)
     at = lines[1].index("against base (points)")
-    cells = {line.split()[0]: line[at - 10 : at + 22].strip() for line in lines[2:6]}
+    cells = {line.split()[0]: line[at - 10 : at + 22].strip() for line in lines[2:7]}
+    assert cells["d"] == "-1.0, p = 0.5"
     assert cells["a"] == "+2.1 (+0.4 to +3.8), p = 0.012"
     assert cells["b"] == "-1.0, p = 0.031 and p = 0.5"
     assert cells["c"] == "-1.0"

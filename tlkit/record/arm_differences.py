@@ -56,7 +56,8 @@ def difference(arm: Mapping[Key, Answers | None], other: Mapping[Key, Answers | 
         return None
     folds = any(fold is not None for _, fold in tests)
     over = None if folds else statistics.paired_t([test.difference for test in tests.values()])
-    why = "folds share training images" if folds else "" if over is not None else "fewer than three seeds"
+    few = "fewer than three seeds" if len(tests) < statistics.FEWEST else "the difference is the same in every seed"
+    why = "folds share training images" if folds else "" if over is not None else few
     return ArmDifference(tests, over, why)
 
 

@@ -130,6 +130,8 @@ def _interval(
         why = "folds share training images"
     elif len(mine) < statistics.FEWEST:
         why = "fewer than three seeds"
+    elif len({(mine[key], low[key], high[key]) for key in mine}) == 1:
+        why = "the accuracies are the same in every seed"
     else:
         found = statistics.paired_ratio([mine[key] - low[key] for key in mine], [high[key] - low[key] for key in mine])
         why = "over these seeds the gap may be none"

@@ -137,15 +137,18 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
 
 
 def paired_t(differences: Sequence[float]) -> PairedDifference | None:
-    """Return the mean of differences over seeds with its 95 % interval and p-value, by Student's t; None for fewer than three."""
-    if len(differences) < FEWEST:
+    """Return the mean of differences over seeds with its 95 % interval and p-value, by Student's t.
+
+    None for fewer than three, and where all are equal: from values that do not vary nothing can be told of how much they would.
+    """
+    if len(differences) < FEWEST or len(set(differences)) == 1:
         return None
     from scipy.special import stdtr, stdtrit
 
     n, mean = len(differences), statistics.fmean(differences)
     error = statistics.stdev(differences) / math.sqrt(n)
     half = float(stdtrit(n - 1, 0.975)) * error
-    p = 2 * float(stdtr(n - 1, -abs(mean) / error)) if error else float(mean == 0)
+    p = 2 * float(stdtr(n - 1, -abs(mean) / error))
     return PairedDifference(mean, Interval(mean - half, mean + half), p, n)
 
 

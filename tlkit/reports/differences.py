@@ -19,8 +19,8 @@ def head(baseline: str, target: str) -> str:
 def short(found: Mapping[str, Any]) -> str:
     """Return a difference in points with its interval and p-value, as a table's cell.
 
-    Of one or two seeds there is no interval, and each p-value is that of McNemar's test of one seed. Folds share training images: their
-    difference has neither.
+    Of one or two seeds, and where the difference is the same in every seed, there is no interval, and each p-value is that of McNemar's test
+    of one seed; equal ones are told once. Folds share training images: their difference has neither.
 
     Args:
         found: "difference" of an arm in result.json.
@@ -30,7 +30,7 @@ def short(found: Mapping[str, Any]) -> str:
         return f"{text} ({points(found['low'])} to {points(found['high'])}), {p_value(found['p'])}"
     if any(run["fold"] is not None for run in found["runs"]):
         return text
-    return f"{text}, {' and '.join(p_value(run['p']) for run in found['runs'])}"
+    return f"{text}, {' and '.join(dict.fromkeys(p_value(run['p']) for run in found['runs']))}"
 
 
 def points(difference: float) -> str:

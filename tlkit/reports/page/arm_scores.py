@@ -28,14 +28,16 @@ def interval_of(arm: ShownArm, by: str = selection.USUAL) -> tuple[float, Interv
     known = arm.summary(by)
     if known is None:
         return float("nan"), None, ""
-    if known["low"] is not None:
+    told = known["low"] is not None
+    alike = told and arm.folds is None and known["low"] == known["high"]  # an interval over seeds without width says nothing
+    if told and not alike:
         over = "seeds" if arm.folds is None else "seeds and folds"
         return known["mean"], Interval(known["low"], known["high"]), f"Student's t over {known['n']} {over}"
     answers = arm.first.answers if by == selection.USUAL else None
-    if known["n"] > 1 or answers is None:
+    if answers is None or (known["n"] > 1 and not alike):
         return known["mean"], None, f"mean of {known['n']}" if known["n"] > 1 else ""
-    right = answers.right
-    return known["mean"], statistics.wilson(int(right.sum()), len(right)), f"Wilson, {len(right):,} images, one run"
+    right, runs = answers.right, f"{known['n']} seeds alike" if alike else "one run"
+    return known["mean"], statistics.wilson(int(right.sum()), len(right)), f"Wilson, {len(right):,} images, {runs}"
 
 
 def leads(arms: Sequence[ShownArm]) -> list[str]:
