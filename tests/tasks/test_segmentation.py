@@ -152,3 +152,20 @@ def test_the_threshold_is_chosen_on_validation_images() -> None:
     assert found["test"]["dice"] >= best - 1e-3
     assert known.f1_score(truth, shares >= found["test"]["probability"]) == pytest.approx(found["test"]["dice"], abs=1e-6)
     assert mask_metrics.thresholds({"test": mask_metrics.counted(part.logits)}) == {}, "nothing is chosen on test images"
+
+
+@pytest.mark.parametrize(
+    ("ground", "second", "expected"), [(-3.0, 3.0, 0.5), (1.01, 3.0, 0.7371), (-3.0, -1.01, 0.2639), (None, 3.0, 0.5)]
+)
+def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_taken(
+    ground: float | None, second: float, expected: float
+) -> None:
+    """Logits of the pixels of the two classes, which lie apart; None: no pixel is of the first."""
+    masks = torch.ones(1, 4, 4, dtype=torch.uint8)
+    logits = torch.zeros(1, 2, 4, 4)
+    logits[:, 1] = second
+    if ground is not None:
+        masks[:, :2], logits[:, 1, :2] = 0, ground
+    found = mask_metrics.thresholds({"validation": mask_metrics.counted(predictions(logits, masks).logits)})["validation"]
+    assert found["dice"] == 1
+    assert found["probability"] == pytest.approx(expected, abs=0.01)

@@ -185,6 +185,9 @@ def curves(found: Counted) -> dict[str, list[float]]:
 def thresholds(found: Mapping[str, Counted]) -> dict[str, dict[str, float | None]]:
     """Return for every part the Dice at the probability at which that of the validation images is best, of two classes.
 
+    Of several such probabilities it is the one nearest to 0.5: the lowest would lie just above the first class's pixels, or, where no pixel
+    is of it, at 0.
+
     Returns:
         part -> {"probability": from which on a pixel is of the second class, "dice"}; empty without validation images, and where these
         have no pixel of the second class.
@@ -192,7 +195,9 @@ def thresholds(found: Mapping[str, Counted]) -> dict[str, dict[str, float | None
     own = found.get("validation")
     if own is None or own.logits is None or not own.logits[:, 1].sum():
         return {}
-    place = int(np.nanargmax(_dice_from(own.logits.sum(0))))
+    each = _dice_from(own.logits.sum(0))
+    best = np.flatnonzero(each == np.nanmax(each))
+    place = int(best[np.abs(best - BINS // 2).argmin()])
     probability = 1 / (1 + math.exp(-(LEAST_LOGIT + WIDTH * place)))
     return {
         name: {"probability": probability, "dice": _defined(float(_dice_from(part.logits.sum(0))[place]))}
