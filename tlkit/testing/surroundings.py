@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkit import file_digests, plugin, units
+from tlkit import file_digests, plugin, tasks, units
 from tlkit.errors import PluginError, reason
 from tlkit.plugin import Dataset, Demand, Executor, Images, LoggedEnd, LoggedRun, Logger, Split
 from tlkit.plugin.calling import comes_with
@@ -61,7 +61,8 @@ def _check_order(dataset: Dataset, once: Images, again: Images) -> None:
 def _same(one: Split, two: Split) -> bool:
     """Return whether files, class labels and pixels are the same; masks and boxes are compared by their files alone."""
     files = len(one.files) == len(two.files) and all(str(a) == str(b) for a, b in zip(one.files, two.files, strict=True))
-    labels = one.targets.dtype == object or np.array_equal(one.targets, two.targets)
+    whole = any(task.targets.whole for task in tasks.understanding(one.targets))
+    labels = whole or np.array_equal(one.targets, two.targets)
     return files and labels and (one.pixels is None or two.pixels is None or np.array_equal(one.pixels, two.pixels))
 
 
