@@ -4,17 +4,20 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 # Seconds to import, or gigabytes of memory.
 HEAVY = {"torch", "torchvision", "sklearn", "torchmetrics", "scipy", "matplotlib", "timm", "optuna"}
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Every name that a file imports, wherever in it; `from a import b` as "a.b" and "a"."""
     return _named(ast.walk(ast.parse(path.read_text())), path)
 
 
+@cache
 def imported_at_once(path: Path) -> set[str]:
     """Every name that a file imports when it is imported: not those within functions, nor for the checker of types."""
     return _named(ast.parse(path.read_text()).body, path)

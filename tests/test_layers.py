@@ -3,7 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
 from conftest import ROOT
 from imports import HEAVY, imported, imported_at_once, loaded_by
 
@@ -59,17 +58,17 @@ def test_every_room_has_its_place() -> None:
     assert set(BEFORE_TORCH) | set(WITH_TORCH) | set(LATE_TORCH) == set(ORDER)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_module_imports_only_from_its_own_room_and_those_before_it(path: Path) -> None:
-    mine = ORDER.index(room_of(name_of(path)))
-    rooms = {room_of(name) for name in imported_of_ours(path)} & set(ORDER)
-    assert {room for room in rooms if ORDER.index(room) > mine} == set()
+def test_modules_import_only_from_their_own_room_and_those_before_it() -> None:
+    after = {(name_of(path), room) for path in MODULES for room in ORDER[ORDER.index(room_of(name_of(path))) + 1 :]}
+    found = {(name_of(path), room_of(name)) for path in MODULES for name in imported_of_ours(path)}
+    assert found & after == set()
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path)) in ("engine", "compiler")], ids=name_of)
-def test_engine_is_given_what_it_needs(path: Path) -> None:
+def test_engine_is_given_what_it_needs() -> None:
     """It looks up no plugin, reads no recipe and knows no run folder: whoever calls it passes what it needs."""
-    assert not imported_of_ours(path) & {"plugin.registry", "recipe.parsing", "record.run_folder"}
+    given = {"plugin.registry", "recipe.parsing", "record.run_folder"}
+    mine = [path for path in MODULES if room_of(name_of(path)) in ("engine", "compiler")]
+    assert [(name_of(path), name) for path in mine for name in imported_of_ours(path) & given] == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -86,9 +85,10 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert set(graph) - done == set()
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if room_of(name_of(path)) in BEFORE_TORCH], ids=name_of)
-def test_module_before_the_line_names_no_torch(path: Path) -> None:
-    assert not {name.partition(".")[0] for name in imported(path)} & {"torch", "torchvision"}
+def test_modules_before_the_line_name_no_torch() -> None:
+    mine = [path for path in MODULES if room_of(name_of(path)) in BEFORE_TORCH]
+    found = {(name_of(path), name.partition(".")[0]) for path in mine for name in imported(path)}
+    assert {(name, library) for name, library in found if library in ("torch", "torchvision")} == set()
 
 
 def test_a_run_begins_without_what_takes_seconds_and_may_not_be_needed() -> None:
@@ -114,9 +114,11 @@ def loaded_with(name: str) -> set[str]:
     return loaded
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=name_of)
-def test_every_package_says_what_lives_there(path: Path) -> None:
-    assert len((ast.get_docstring(ast.parse(path.read_text())) or "").split()) >= 8
+def test_every_package_says_what_lives_there() -> None:
+    said = {
+        name_of(path): ast.get_docstring(ast.parse(path.read_text())) or "" for path in MODULES if path.name == "__init__.py"
+    }
+    assert [name for name, text in said.items() if len(text.split()) < 8] == []
 
 
 def test_no_module_is_named_for_nothing_in_particular() -> None:
