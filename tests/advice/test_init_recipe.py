@@ -256,8 +256,10 @@ def test_every_case_is_valid(
     assert bool(resolved["main"].head.solve) is (least < FEW)
 
 
-@pytest.mark.parametrize("flag", ["--similar", "--dissimilar"])
-@pytest.mark.parametrize(("count", "said"), [(FEW - 1, "solved"), (FEW, "frozen"), (MANY, "all epochs")])
+@pytest.mark.parametrize(
+    ("flag", "count", "said"),
+    [("--dissimilar", FEW - 1, "solved"), ("--similar", FEW, "frozen"), ("--dissimilar", MANY, "all epochs")],
+)
 def test_what_init_writes_is_planned(run: Cli, tmp_path: Path, flag: str, count: int, said: str) -> None:
     folder(
         tmp_path / "images", {"train/ant": count, "train/bee": count, "val/ant": 2, "val/bee": 2, "test/ant": 2, "test/bee": 2}

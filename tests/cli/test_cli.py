@@ -290,7 +290,7 @@ def test_machine_without_a_home_needs_only_its_cache_named(tmp_path: Path, monke
     assert "set HOME" in str(error.value)
 
 
-@pytest.mark.parametrize(("command", "code"), [("list >&-", 0), ("schema >&-", 0), ("validate nowhere.toml 2>&-", 1)])
+@pytest.mark.parametrize(("command", "code"), [("schema >&-", 0), ("validate nowhere.toml 2>&-", 1)])
 def test_closed_stream_is_no_traceback(tmp_path: Path, command: str, code: int) -> None:
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m tlkit {command}"], cwd=tmp_path, capture_output=True, text=True,
@@ -299,23 +299,19 @@ def test_closed_stream_is_no_traceback(tmp_path: Path, command: str, code: int) 
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["list"], ["schema"], ["validate", "toy.toml"], ["apply", "toy.toml"], ["apply", "toy.toml", "--json"]]
-)
-def test_reader_that_goes_away_is_no_traceback(toy_recipe: Path, arguments: list[str]) -> None:
-    if arguments[0] == "apply":  # finished before, so that there is only something to print
-        api.apply(toy_recipe, ["schedule.epochs=1"], runs=toy_recipe.parent / "runs")
-        arguments = [*arguments, "--set", "schedule.epochs=1"]
+def test_reader_that_goes_away_is_no_traceback(toy_recipe: Path) -> None:
+    api.apply(toy_recipe, ["schedule.epochs=1"], runs=toy_recipe.parent / "runs")  # so that there is only something to print
+    finished = ["apply", "toy.toml", "--set", "schedule.epochs=1"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-m", "tlkit", *arguments], cwd=toy_recipe.parent, stdout=writing, stderr=subprocess.PIPE,
-        text=True, env={**environment, "PYTHONPATH": str(TOY)}, check=False,
-    )  # fmt: skip
+    for arguments in (["schema"], ["validate", "toy.toml"], finished, [*finished, "--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "tlkit", *arguments], cwd=toy_recipe.parent, stdout=writing, stderr=subprocess.PIPE,
+            text=True, env={**environment, "PYTHONPATH": str(TOY)}, check=False,
+        )  # fmt: skip
+        assert (done.stderr, done.returncode) == ("", 1), arguments
     os.close(writing)
-    assert done.stderr == ""
-    assert done.returncode == 1
 
 
 def test_plan_without_images_invents_no_counts(toy_recipe: Path, run: Cli) -> None:

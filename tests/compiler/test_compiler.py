@@ -123,7 +123,7 @@ def test_flops_of_the_toy_are_those_worked_by_hand(toy_recipe: Path) -> None:
     assert [stage.output for stage in mine.stages] == [(8, 16, 16), (8, 8, 8), (16, 8, 8), (4,)]
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+@pytest.mark.parametrize("depth", [18, 50])  # blocks of two and of three convolutions
 def test_flops_of_a_resnet_are_twice_torchvisions_multiply_adds(resnet_recipe: Path, depth: int) -> None:
     meta = getattr(torchvision.models, f"ResNet{depth}_Weights").IMAGENET1K_V1.meta
     (mine,) = api.plan(resnet_recipe, [f"backbone.name=resnet{depth}", "freeze={}"], arm="finetune").values()

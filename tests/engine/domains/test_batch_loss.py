@@ -174,9 +174,13 @@ def accuracy(name: str, *, weight: float, seed: int = 0, steps: int = 600) -> fl
     optimizer = torch.optim.Adam(made.parameters(), lr=1e-2)
     for step in range(steps):
         domains.set_ramp_(schedule.ramp(step, total=steps))
-        own, beside = total(made, domains, torch.cat([xs, xt]), ys)
+        if weight:
+            own, beside = total(made, domains, torch.cat([xs, xt]), ys)
+            loss = own + weight * beside
+        else:
+            loss = functional.cross_entropy(made(xs), ys)
         optimizer.zero_grad()
-        (own + weight * beside).backward()
+        loss.backward()
         optimizer.step()
     x, y = moons(True, 2)
     with torch.no_grad():
@@ -185,15 +189,15 @@ def accuracy(name: str, *, weight: float, seed: int = 0, steps: int = 600) -> fl
 
 @pytest.mark.slow
 def test_two_moons_turned_by_30_degrees_are_adapted_to() -> None:
-    """What is reached moves from seed to seed and with the machine's arithmetic: the median of four seeds."""
+    """What is reached moves from seed to seed and with the machine's arithmetic: the median of three seeds."""
     found = {
-        (name, weight): sorted(accuracy(name, weight=weight, seed=seed) for seed in range(4))
+        (name, weight): sorted(accuracy(name, weight=weight, seed=seed) for seed in range(3))
         for name, weight in (("mmd", 0.0), ("mmd", 1.0), ("cdan", 3.0), ("dann", 1.0))
     }
     assert found["mmd", 0.0][-1] < 0.85
-    assert sum(found["mmd", 1.0][1:3]) / 2 > 0.95
-    assert sum(found["cdan", 3.0][1:3]) / 2 > 0.95
-    assert sum(found["dann", 1.0][1:3]) / 2 > found["mmd", 0.0][-1]
+    assert found["mmd", 1.0][1] > 0.95
+    assert found["cdan", 3.0][1] > 0.95
+    assert found["dann", 1.0][1] > found["mmd", 0.0][-1]
 
 
 def test_shot_moves_shifted_gaussians_back_to_the_classifier_that_the_source_made() -> None:
