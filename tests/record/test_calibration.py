@@ -43,5 +43,8 @@ def test_temperature_minimises_the_likelihood_as_torch_does(predicted: tuple[np.
     optimizer.step(closure)
     found = calibration.temperature(*predicted)
     assert found == pytest.approx(1 / scale.item(), rel=1e-3)
+    right = predicted[0].argmax(1) == predicted[1]
+    assert calibration.temperature(predicted[0][right], predicted[1][right]) == 1, "the lower, the better: there is no best one"
+    assert calibration.calibrated(predicted, (predicted[0][right], predicted[1][right])).after is None
     scaled, plain = (calibration.softmax(predicted[0], temperature=each) for each in (found, 1.0))
     assert calibration.reliability(scaled, predicted[1]).error < calibration.reliability(plain, predicted[1]).error

@@ -109,6 +109,8 @@ def choose(
     if calibrated or coverage is not None:
         known = predictions.validation(folder, where="predict: --calibrated" if calibrated else "predict: --coverage")
         heat = calibration.temperature(known.logits, known.label) if calibrated else 1.0
+        if calibrated and heat == 1:
+            console.say(f"{folder}: all {len(known.label)} validation images are right, which tells no temperature: 1 is taken")
         if coverage is not None:
             least = conformal.least_probability(
                 calibration.softmax(known.logits, temperature=heat), known.label, coverage=coverage

@@ -48,13 +48,14 @@ def calibrated(answers: Answers, validation: Answers | None) -> Calibrated:
 
     Args:
         answers: Of the images that it is told of.
-        validation: Of other images, to which the temperature is fitted; None where there are none.
+        validation: Of other images, to which the temperature is fitted; None where there are none. Where they
+            are all right they tell none either.
     """
     logits, labels = answers
     before = reliability(softmax(logits), labels)
-    if validation is None:
+    heat = 1.0 if validation is None else temperature(*validation)
+    if heat == 1:
         return Calibrated(before, None, None)
-    heat = temperature(*validation)
     return Calibrated(before, reliability(softmax(logits, temperature=heat), labels), heat)
 
 
@@ -88,12 +89,16 @@ def reliability(probabilities: Floats, labels: NDArray[np.integer], *, bins: int
 def temperature(logits: Floats, labels: NDArray[np.integer]) -> float:
     """Return the temperature that minimises the mean negative log-likelihood of labels (N,) given logits (N, classes).
 
+    1 where no label has a smaller logit than another class: then every lower temperature fits better, and none is the best.
+
     Source: Guo et al. 2017, arXiv:1706.04599, section 4.2.
     """
     from scipy.optimize import minimize_scalar
 
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
     own = shifted[np.arange(len(labels)), labels]
+    if not own.any():
+        return 1.0
 
     def loss(logarithm: float) -> float:
         scale = np.exp(-logarithm)
