@@ -105,7 +105,7 @@ def measure(
         seed: Of the run.
         device: As `tlkit.apply` takes it.
         settings: "key=value", to try it with less.
-        seconds: After which it stops at the end of an epoch.
+        seconds: After which it stops, as `epochs.train` does.
 
     Raises:
         TlkitError: images are missing, or the run failed.

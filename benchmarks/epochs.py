@@ -44,10 +44,11 @@ def train(recipe: Path, arm: str, *, settings: Sequence[str] = (), device: str =
         arm: Its name.
         settings: "key=value".
         device: As `tlkit.apply` takes it.
-        seconds: After which it stops at the end of an epoch.
+        seconds: After which it stops: in the first epoch after twice as many.
 
     Raises:
         TlkitError: images or weights are missing, or the run failed.
+        TimeoutError: the first epoch took too long.
     """
     watch = _Watch(seconds)
     with tempfile.TemporaryDirectory() as scratch, own_cache(Path(scratch) / "cache"):
@@ -55,7 +56,9 @@ def train(recipe: Path, arm: str, *, settings: Sequence[str] = (), device: str =
             done = tlkit.apply(
                 recipe, settings, arm=arm, runs=Path(scratch) / "runs", device=device, offline=True, observer=watch
             )
-        except _OverError:
+        except _OverError as error:
+            if not watch.trained.epochs:
+                raise TimeoutError(f"no epoch ended within {2 * seconds:.0f} s") from error
             return watch.trained
     if done.failures:
         raise done.failures[0]
@@ -75,7 +78,7 @@ class _OverError(Exception):
 
 
 class _Watch(Observer):
-    """Keeps what a run tells, and stops it when the time is over.
+    """Keeps what a run tells, and stops it when the time is over: in the first epoch when it is over twice.
 
     Args:
         seconds: After which it stops.
@@ -90,7 +93,13 @@ class _Watch(Observer):
         self.trained.notes.append(text)
 
     def epoch(self, epoch: Epoch) -> None:
-        elapsed = time.perf_counter() - self._began
-        self.trained.epochs.append((elapsed, epoch))
-        if elapsed > self._seconds:
+        self.trained.epochs.append((self._elapsed, epoch))
+        self.step(epoch.epoch, 0)
+
+    def step(self, epoch: int, step: int) -> None:
+        if self._elapsed > self._seconds * (1 if self.trained.epochs else 2):
             raise _OverError
+
+    @property
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._began

@@ -4,7 +4,7 @@
     python -m benchmarks.cuda --only loops --minutes 4 [--peer "tutorial, tuned"]
     python -m benchmarks.cuda --open [--minutes 9.5]
 
-Nothing is begun, and no epoch of a lecture's recipe, after --minutes. What cannot be measured is named with its reason, and the rest is
+Nothing is begun after --minutes. What cannot be measured is named with its reason, and the rest is
 measured. Each line is printed, and the JSON file written, as soon as a piece of work is done. `--open` measures what no GPU has measured yet,
 the most wanted first, each part within its own minutes, 14 in all, and what others leave; then once more what was not done in its time.
 Typed again with the same file it goes on with what is missing on this GPU with this torch.
@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace, record: dict[str, Any], *, device: torc
             known = [row for row in _rows(part, record) if row.get("passed", True)]  # tests that failed run again
             record[part] = {"rows": known, "skipped": {}}
             failed |= _measure_part(part, part_of(part, wanted=_missing(part, record)), options, record, part_ends, late)
-        for part, names in late.copy().items() if options.open else ():
+        for part, names in late.items() if options.open and time.perf_counter() < ends else ():
             failed |= _measure_part(part, part_of(part, wanted=names.__contains__), options, record, ends, {})
     _write(options.json, record)
     print(f"\nwritten to {options.json}")

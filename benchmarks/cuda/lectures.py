@@ -66,7 +66,7 @@ def measure(recipe: str, figure: Figure, *, device: str, seconds: float = math.i
         recipe: Its file, without the suffix.
         figure: The lecture's, of that arm.
         device: As `tlkit.apply` takes it.
-        seconds: After which it stops at the end of an epoch.
+        seconds: After which it stops, as `epochs.train` does.
         settings: "key=value", to try it with less.
 
     Raises:

@@ -46,9 +46,14 @@ def test_an_arm_is_trained_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["TLKIT_CACHE"] == "as-it-was"
 
 
-def test_a_run_stops_after_the_epoch_in_which_its_time_is_over() -> None:
-    stopped = epochs.train(cifar.RECIPE, "to_94", settings=[*SMALL, "schedule.epochs=3"], device="cpu", seconds=0)
+def test_a_run_stops_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its first epoch after twice the time, for nothing would be known of it."""
+    small = [*SMALL, "schedule.epochs=3"]
+    monkeypatch.setattr(epochs._Watch, "_elapsed", property(lambda watch: 8.0 + len(watch.trained.epochs)))
+    stopped = epochs.train(cifar.RECIPE, "to_94", settings=small, device="cpu", seconds=5)
     assert (len(stopped.epochs), stopped.complete) == (1, False)
+    with pytest.raises(TimeoutError, match="no epoch ended within 6 s"):
+        epochs.train(cifar.RECIPE, "to_94", settings=small, device="cpu", seconds=3)
 
 
 def test_files_that_are_not_the_official_ones_are_named(tmp_path: Path) -> None:
