@@ -19,6 +19,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -36,6 +37,7 @@ from tlkit.errors import Interrupted, RecipeError
 from tlkit.sources import data_files
 
 TRIED = ("data.split.train=100", "schedule.epochs=6", "precision=float32")  # of recipes, where a CPU tries them
+_KEPT = 4000  # characters of where an error came from
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -146,7 +148,9 @@ def _measure_part(
             skipped[name] = f"{type(error).__name__}: {error}"
             if isinstance(error, TimeoutError):
                 late.setdefault(part, set()).add(name)
-            failed |= not isinstance(error, LookupError | RecipeError | TimeoutError)
+            if not isinstance(error, LookupError | RecipeError | TimeoutError):
+                failed = True
+                skipped[name] += f"\n{traceback.format_exc()[-_KEPT:]}"
             print(f"{name}: skipped: {_short(skipped[name])}", file=sys.stderr, flush=True)
         else:
             rows.append(row)

@@ -190,7 +190,9 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is_measured(
     record = json.loads((tmp_path / "cuda.json").read_text())
     assert [row["augment"] for row in record["engine"]["rows"]] == ["random_resized_crop", "randaugment", "none"]
     assert not list(tmp_path.glob("*.new"))
-    assert record["engine"]["skipped"]["hflip"].startswith("RuntimeError: an operator failed\nTraceback\n  of the process")
+    said = record["engine"]["skipped"]["hflip"]
+    assert said.startswith("RuntimeError: an operator failed\nTraceback\n  of the process")
+    assert ", in broken\n" in said, "where it came from"
     said = record["lectures"]["skipped"]
     assert list(said) == ["cifar4000_resnet18, A1"]
     assert '"cifar10" is not on this machine' in said["cifar4000_resnet18, A1"]
