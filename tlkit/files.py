@@ -22,6 +22,14 @@ def cache_folder() -> Path:
     return named_folder("TLKIT_CACHE") or home_cache() / "store"
 
 
+def told_cache() -> str:
+    """Return the cache folder as a message names it, without a home folder too."""
+    try:
+        return str(cache_folder())
+    except TlkitError:
+        return "~/.cache/tlkit (there is no home folder: set HOME, or TLKIT_CACHE)"
+
+
 def named_folder(variable: str) -> Path | None:
     """Return the folder in an environment variable, with "~" expanded; None if it is not set.
 

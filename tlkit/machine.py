@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -132,6 +133,15 @@ def free_memory() -> int:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that there is not enough memory, of a GPU or of the CPU. Torch's errors are known by their words."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
+
+
+def temporary_folder_needed() -> str:
+    """Return what to do where no folder for temporary files can be written; "" where one can."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        return "  no folder for temporary files can be written, and torch and matplotlib need one: TMPDIR names it"
+    return ""
 
 
 def waited() -> float:

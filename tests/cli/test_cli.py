@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from imports import HEAVY
 from tlkit import api, file_digests, files
 from tlkit.errors import TlkitError
 from tlkit.plans import plan_json
+from tlkit.store import cache_limit
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -288,6 +290,17 @@ def test_machine_without_a_home_needs_only_its_cache_named(tmp_path: Path, monke
     with pytest.raises(TlkitError, match="there is no home folder") as error:
         files.cache_folder()
     assert "set HOME" in str(error.value)
+    assert "set HOME" in files.told_cache()
+    assert cache_limit.room() == cache_limit.limit() == 0, "so that plan and apply keep nothing, and go on"
+
+
+def test_machine_without_temporary_folder_is_told_what_names_one(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    assert "TMPDIR" not in run("validate", "nowhere.toml")[2]
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert run("validate", "nowhere.toml")[2].endswith("torch and matplotlib need one: TMPDIR names it\n")
 
 
 @pytest.mark.parametrize(("command", "code"), [("schema >&-", 0), ("validate nowhere.toml 2>&-", 1)])

@@ -115,7 +115,7 @@ def _run(came: Sequence[int]) -> NoReturn:
         if isinstance(error, Interrupted) and error.exit_code == _STOPPED:
             console.say("")  # below the terminal's ^C
         if not isinstance(error, SaidElsewhere):
-            console.say(str(error))
+            console.say("\n".join(filter(None, (str(error), machine.temporary_folder_needed()))))
         sys.exit(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         code = _STOPPED
@@ -123,7 +123,8 @@ def _run(came: Sequence[int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        console.say(f"{error.filename or 'the output'}: {error.strerror or error}.")
+        told = f"{error.filename or 'the output'}: {error.strerror or error}."
+        console.say("\n".join(filter(None, (told, machine.temporary_folder_needed()))))
         sys.exit(1)
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "show"):  # usage: click's own errors, whichever copy typer carries

@@ -233,7 +233,7 @@ class _Sums:
         """Return why no cut of so many rows is worth keeping, and the same in words."""
         least = min(self._bytes(stages) for stages in range(1, self.cut + 1)) * rows
         if least > room:
-            store = f"the store's {units.size(max(room, 0))}" + ("" if room > 0 else f" in {files.cache_folder()}")
+            store = f"the store's {units.size(max(room, 0))}" + ("" if room > 0 else f" in {files.told_cache()}")
             return NotStored.NO_ROOM, f"no cut of it fits {store}: the smallest takes {units.size(least)}"
         return NotStored.NOT_FASTER, "computing it is as fast as keeping it"
 

@@ -41,16 +41,12 @@ def limit() -> int:
     Raises:
         TlkitError: the variable is no such number.
     """
-    try:
-        files.cache_folder()
-    except TlkitError:
-        return 0
-    return _limit(_usage().total)
+    return _limit(_usage().total) if _has_folder() else 0
 
 
 def room() -> int:
-    """Return how many bytes can be written after everything that may be evicted is evicted."""
-    return _room(_usage())
+    """Return how many bytes can be written after everything that may be evicted is evicted; 0 without a home folder."""
+    return _room(_usage()) if _has_folder() else 0
 
 
 def fits(need: int) -> bool:
@@ -81,6 +77,14 @@ def hold(reader: Held) -> None:
     """Do not let this process evict a file while its reader is alive."""
     with _holding:
         _held.add(reader)
+
+
+def _has_folder() -> bool:
+    try:
+        files.cache_folder()
+    except TlkitError:
+        return False
+    return True
 
 
 def _limit(total: int) -> int:
