@@ -42,7 +42,8 @@ docs-api: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt plugins/tlkit-dlib-face/pyproject.toml plugins/tlkit-efficientnet-lite/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("tlkit needs Python 3.11.4 or newer; make PYTHON=python3.12" if sys.version_info < (3, 11, 4) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]' -e plugins/tlkit-dlib-face -e plugins/tlkit-efficientnet-lite
+	$(BIN)/python -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]' -e plugins/tlkit-dlib-face -e plugins/tlkit-efficientnet-lite
+	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 	touch $(STAMP)
 
 # What they measure and their options, given as ARGS="...": benchmarks/README.md. Nothing else should run meanwhile.
