@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from pages import PAGES
 
 
 def test_each_distribution_brings_the_licences_that_it_names() -> None:
@@ -23,11 +25,8 @@ def test_each_distribution_brings_the_licences_that_it_names() -> None:
 
 @pytest.mark.slow
 def test_wheels_in_an_empty_environment_run_the_quickstart(tmp_path: Path) -> None:
-    for project in (ROOT, ROOT / "plugins" / "tlkit-efficientnet-lite"):
-        _run(
-            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(project)],
-            cwd=tmp_path,
-        )
+    command = "pip install . ./plugins/tlkit-efficientnet-lite"
+    assert command in {each for page in PAGES for each in page.commands}
     place = tmp_path / "venv"
     venv.create(place)
     python = place / "bin" / "python"
@@ -35,12 +34,16 @@ def test_wheels_in_an_empty_environment_run_the_quickstart(tmp_path: Path) -> No
     # torch and the other dependencies are those of this environment: a folder named in a .pth file, whose own .pth files (that of
     # the checkout) are not read.
     (site / "dependencies.pth").write_text("\n".join(_dependencies()))
-    wheels = [str(wheel) for wheel in (tmp_path / "dist").glob("*.whl")]
-    assert len(wheels) == 2
-    _run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), *wheels], cwd=tmp_path)
+    _run(
+        [sys.executable, "-m", *shlex.split(command), "-q", "--no-deps", "--no-build-isolation", "--target", str(site)],
+        cwd=ROOT,
+    )
+    for file in ("tlkit_fashion_mnist/fashion_mnist_mini.npz", "tlkit_fashion_mnist/LICENSE.fashion_mnist", "tlkit/py.typed"):
+        assert (site / file).is_file()
     tlkit = [str(python), "-m", "tlkit"]
     assert _run([str(python), "-c", "import tlkit; print(tlkit.__file__)"], cwd=tmp_path).startswith(str(site))
     assert "quickstart" in _run([*tlkit, "list", "--kind", "recipe"], cwd=tmp_path)
+    assert "efficientnet_lite0" in _run([*tlkit, "list", "--kind", "backbone"], cwd=tmp_path)
     _run([*tlkit, "init", "--from", "quickstart"], cwd=tmp_path)
     _run([*tlkit, "apply", "quickstart.toml", "--arm", "head_only", "--set", "schedule.epochs=1"], cwd=tmp_path)
     result = json.loads((tmp_path / "runs" / "quickstart" / "result.json").read_text())

@@ -98,7 +98,7 @@ def test_resnet18_cifar_downloads_what_is_missing(
     archive = _serve_random_cifar(folder, address)
     monkeypatch.setattr(tlkit_cifar, "cifar10", dataclasses.replace(tlkit_cifar.cifar10, downloads=(archive,)))
     monkeypatch.chdir(ROOT)
-    out = run("tlkit apply recipes/resnet18_cifar.toml" + f" --runs {tmp_path / 'runs'}")
+    out = run(f"tlkit apply recipes/resnet18_cifar.toml --set schedule.epochs=1 --runs {tmp_path / 'runs'}")
     assert "finished" in out
     assert (tmp_path / "weights" / weights.source.filename).is_file()
 
@@ -163,26 +163,6 @@ def _serve_empty_wheel(folder: Path, name: str) -> None:
             f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         wheel.writestr(f"{name}-1.0.dist-info/RECORD", "")
-
-
-@pytest.mark.slow
-def test_the_wheels_hold_everything(tmp_path: Path) -> None:
-    command = "pip install . ./plugins/tlkit-efficientnet-lite"
-    assert command in COMMANDS
-    arguments = [*shlex.split(command)[1:], "--no-deps", "--target", str(tmp_path / "site")]
-    subprocess.run([sys.executable, "-m", "pip", *arguments], cwd=ROOT, check=True, capture_output=True)
-    script = "import sys; from tlkit.plugin.registry import scan; print([(e.name, e.version) for e in scan().entries])"
-    site = str(tmp_path / "site")
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {site!r}); {script}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "efficientnet_lite0" in done.stdout
-    for file in ("tlkit_fashion_mnist/fashion_mnist_mini.npz", "tlkit_fashion_mnist/LICENSE.fashion_mnist", "tlkit/py.typed"):
-        assert (tmp_path / "site" / file).is_file()
 
 
 @pytest.mark.slow  # pip installs both
