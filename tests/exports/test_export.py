@@ -326,7 +326,7 @@ def test_a_folder_of_images_is_refused_where_none_is_read(finished: Path, run: C
 # ---- real networks
 
 FAMILIES = {
-    "alexnet": 64, "vgg11": 32, "resnet18": 64, "densenet121": 64, "efficientnet_lite0": 64, "cifar_resnet20": 32, "lenet5": 32,
+    "alexnet": 64, "resnet18": 64, "densenet121": 64, "efficientnet_lite0": 64, "cifar_resnet20": 32, "lenet5": 32,
     "googlenet": 64, "inception_v3": 128, "mobilenet_v2": 64, "mobilenet_v3_small": 64, "squeezenet1_1": 64,
     "timm:test_vit": 160, "timm:test_convnext": 64,
 }  # fmt: skip

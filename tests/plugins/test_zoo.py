@@ -30,6 +30,11 @@ NAMES = sorted(
     if registry.family(Backbone, entry.name) is None
     and registry.get(Backbone, entry.name).library.startswith("torchvision.models.")
 )
+# Declared by the same function as one that keeps the contract, with other numbers, and large: all but their outputs repeats.
+DEEPER = {
+    *("densenet161", "densenet169", "densenet201", "resnet101", "resnet152", "resnext101_32x8d", "resnext101_64x4d"),
+    *("vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "wide_resnet101_2"),
+}
 SLOW = [pytest.param(name, marks=[pytest.mark.slow] if name.startswith(LARGE) else []) for name in NAMES]
 # In millions with 1,000 classes; the first four are the issue's, the others those of the papers' tables where they give them.
 MILLIONS = {
@@ -95,7 +100,7 @@ def test_parameters_are_as_many_as_the_librarys(name: str) -> None:
     assert total / 1e6 == pytest.approx(MILLIONS.get(name, total / 1e6), abs=0.005)
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", [each for each in SLOW if each.values[0] not in DEEPER])
 def test_it_keeps_the_contract(name: str) -> None:
     assert list(testing.check_backbone(registry.get(Backbone, name)))[-1] == "runs on shapes alone, for plans"
 

@@ -4,6 +4,7 @@ The assertions hold on a CPU too, where other tests show more; that these run th
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 each_device = pytest.mark.parametrize(
     "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=needs_cuda)]
 )
+
+
+def each_on_a_gpu(name: str, values: Iterable[str], *, cpu: str) -> pytest.MarkDecorator:
+    """Every value on a GPU, and one on the CPU."""
+    cases = [
+        pytest.param(cpu, "cpu", marks=pytest.mark.slow),
+        *(pytest.param(each, "cuda", marks=needs_cuda) for each in values),
+    ]
+    return pytest.mark.parametrize((name, "device"), cases)
+
+
 CROPS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", {name="rotate", steps=90}]', "loss.dice=1.0")
 METHODS = {
     "cdan": ('adapt.method="cdan"',),
@@ -68,8 +80,7 @@ def masks(folder: Path, monkeypatch: pytest.MonkeyPatch, *, counts: tuple[int, i
     return folder / "r.toml"
 
 
-@each_device
-@pytest.mark.parametrize("head", ["fcn", "unet", "fpn", "deeplab"])
+@each_on_a_gpu("head", ["fcn", "unet", "fpn", "deeplab"], cpu="fpn")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_masks_have_the_bits_of_steps_without_a_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, head: str, precision: str
@@ -151,12 +162,11 @@ def test_no_step_of_adaptation_waits_for_the_gpu(tmp_path: Path, device: str) ->
     assert unwaited(recipe, settings, device, steps=9) == [*range(1, 10)] * 2
 
 
-@each_device
-@pytest.mark.parametrize("head", ["fcos", "retinanet"])
+@each_on_a_gpu("head", ["fcos", "retinanet"], cpu="fcos")
 def test_boxes_are_learned_and_found(tmp_path: Path, run: Cli, device: str, head: str) -> None:
     toy_boxes.write(tmp_path / "data", counts=(16, 4, 4))
     (tmp_path / "r.toml").write_text(toy_boxes.RECIPE)
-    epochs = 8 if head == "fcos" else 1  # retinanet takes 12 s a step on one thread
+    epochs = 8 if head == "fcos" else 1  # of retinanet it is enough that it runs
     settings = (f"schedule.epochs={epochs}", 'data.augment=["hflip"]', f'head.kind="{head}"')
     folder, _ = applied(tmp_path / "r.toml", settings, device)
     if head == "fcos":
@@ -167,8 +177,7 @@ def test_boxes_are_learned_and_found(tmp_path: Path, run: Cli, device: str, head
     assert len(json.loads(out)["images"]) == 4
 
 
-@each_device
-@pytest.mark.parametrize("method", METHODS)
+@each_on_a_gpu("method", METHODS, cpu="mme")
 def test_adaptation_has_the_bits_of_steps_without_a_graph(tmp_path: Path, device: str, method: str) -> None:
     recipe = toy_domains.write(tmp_path, ADAPTED)
     captured, notes = applied(recipe, METHODS[method], device)
