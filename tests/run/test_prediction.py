@@ -21,6 +21,7 @@ from tlkit_toy_build import ToyNet
 from torchvision.transforms import v2
 
 from tlkit import api
+from tlkit.cli.predict_classes import Shown
 from tlkit.errors import ImageError, TlkitError
 from tlkit.reports import tables
 from tlkit.run import loading, prediction
@@ -448,6 +449,9 @@ def test_threshold_leaves_out_less_probable_classes(finished: Path, images: list
         assert set(row["probabilities"]) == {name for name, each in zip(CLASSES, mine, strict=True) if each >= middle - 1e-7}
     _, output, _ = run("predict", folder, images[0], "--threshold", 1)
     assert output.split()[-1] == "none"
+    predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
+    neighbours = torch.softmax(torch.tensor([0.7, 0.3, 1e-7]).log(), 0).numpy()  # of a k-NN: 7 of 10 are below 0.7 in float32
+    assert [name for name, _ in Shown(None, 0.7, 1.0).of(predictor, neighbours)] == [CLASSES[0]]
 
 
 def test_calibrated_probabilities_are_those_of_the_temperature_of_the_validation_images(
