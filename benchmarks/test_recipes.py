@@ -5,6 +5,7 @@ pictures and fills the stores, the second reads them. extra_info holds what `ben
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from benchmarks import cases, pair
 from benchmarks.cases import Case
 from benchmarks.side import Side
 from tlkit.compiler import shared_networks
+from tlkit.recipe import parsing
 
 QUICK = {"quickstart"}  # recipes whose benchmarks take seconds to run once
 # Where benchmarks only have to run: images of each part at most, and operations of a plain loop's epoch.
@@ -29,12 +31,13 @@ def modes() -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give `test_recipe` every arm of every recipe; where nothing is timed, one arm of each, and of large networks only among slow tests."""
+    """Give `test_recipe` every arm of every recipe; where nothing is timed, one of a kind, and of large networks only among slow tests."""
     if "case" not in metafunc.fixturenames:
         return
     every = cases.cases(metafunc.config.getoption("--bench-recipes"))
     if not metafunc.config.getoption("benchmark_enable"):
-        every = list({case.recipe: case for case in reversed(every)}.values())
+        quickest = sorted(of_each_recipe(every), key=lambda case: case.recipe.stem in QUICK)
+        every = list({kind(case): case for case in quickest}.values())
     marks = [
         () if case.recipe.stem in QUICK or not metafunc.config.getoption("benchmark_disable") else pytest.mark.slow
         for case in every
@@ -42,6 +45,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(
         "case", [pytest.param(case, marks=mark, id=case.name) for case, mark in zip(every, marks, strict=True)]
     )
+
+
+def of_each_recipe(every: Sequence[Case]) -> list[Case]:
+    """The first arm of each recipe."""
+    return list({case.recipe: case for case in reversed(every)}.values())[::-1]
+
+
+def kind(case: Case) -> tuple[str, str, str]:
+    """What the arms of recipes differ in that are trained here: their network, head and optimizer."""
+    tables = parsing.read(case.recipe, ()).arms[case.arm]
+    return tables.backbone.name, tables.head.kind, tables.optimizer.name
+
+
+@pytest.mark.slow
+def test_every_recipe_is_made_small(tmp_path: Path) -> None:
+    with shared_networks.sharing():
+        for case in of_each_recipe(cases.cases()):
+            job = cases.make(case, tmp_path, images=UNTIMED, flops=LEAST, held=UNTIMED)
+            assert job.trains, case.name
 
 
 @pytest.mark.parametrize("mode", modes())
