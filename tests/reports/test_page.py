@@ -312,16 +312,15 @@ def test_seeds_that_are_alike_have_the_interval_of_one_and_no_t_test(arms: list[
     """As of a solved head on one split: Student's t would have no width, and p would be 0."""
 
     def alike(arm: ShownArm) -> ShownArm:
-        first = arm.first
-        return ShownArm(
-            arm.name,
-            [dataclasses.replace(first, result=first.result.model_copy(update={"seed": seed})) for seed in range(3)],
-        )
+        first, target = arm.first, {"dark": {"accuracy": 0.5}}
+        results = [first.result.model_copy(update={"seed": seed, "also": target}) for seed in range(3)]
+        return ShownArm(arm.name, [dataclasses.replace(first, result=each) for each in results])
 
     one, other = alike(arms[0]), alike(arms[1])
     mean, interval, kind = arm_scores.interval_of(one)
     assert (mean, interval) == arm_scores.interval_of(ShownArm("one", one.runs[:1]))[:2]
     assert kind.endswith(" images, 3 seeds alike")
+    assert arm_scores.on_target(one, "dark") == ("50.0%", "")
     (found,) = comparison.differences([one, other])
     assert (found.over_seeds, found.why_none) == ("", "the difference is the same in every seed")
     two = ShownArm("two", one.runs[:2])

@@ -54,11 +54,11 @@ def mean_of(arm: ShownArm, by: str) -> tuple[str, str]:
 
 
 def on_target(arm: ShownArm, target: str) -> tuple[str, str]:
-    """Return the mean accuracy of an arm on the target, and its interval over seeds."""
+    """Return the mean accuracy of an arm on the target, and its interval over seeds; "" of one or two, and where all are alike."""
     found = results.over_runs([dict(run.result.also.get(target, {})) for run in arm.runs], arm.folds).get("accuracy")
     if found is None:
         return "", ""
-    return f"{found['mean']:.1%}", "" if found["low"] is None else f"{found['low']:.1%} to {found['high']:.1%}"
+    return f"{found['mean']:.1%}", "" if found["low"] == found["high"] else f"{found['low']:.1%} to {found['high']:.1%}"
 
 
 def arm_named(arms: Sequence[ShownArm], name: str) -> ShownArm:

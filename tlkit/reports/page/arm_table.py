@@ -140,7 +140,7 @@ def _ensemble_row(record: Mapping[str, Any], heads: Sequence[str], split: str) -
         accuracy, usual = scores["accuracy"], f"{split} accuracy" in heads
         cells[f"{split} loss"] = f"{scores['loss']['mean']:.3f}"
         cells |= {f"{split} accuracy": f"{accuracy['mean']:.1%}"} if usual else {}
-        if usual and accuracy["low"] is not None:
+        if usual and accuracy["low"] != accuracy["high"]:  # both None of one or two; equal where all are alike
             cells[_INTERVAL] = f"{accuracy['low']:.1%} to {accuracy['high']:.1%}"
             cells[_BY] = f"Student's t over {accuracy['n']} runs"
     for name in heads:
