@@ -42,6 +42,12 @@ def test_masks_are_evaluated_as_pixels_counted_by_hand(tmp_path: Path, monkeypat
     for call in (model.fit, model.evaluate):
         with pytest.raises(TlkitError, match="x is no data set, and the fcn head learns a class for every pixel"):
             call(pixels(), labels())
+    with pytest.raises(TlkitError) as caught:
+        model.fit("synthetic", epochs=1)
+    assert str(caught.value).startswith("Model.fit: head: the fcn head learns a class for every pixel, and synthetic has")
+    assert caught.value.problems[0].hints == ('head="linear"',)
+    with pytest.raises(TlkitError, match=r"data\.scale_to = 0\.5 .*; Model\.from_recipe reads a recipe with such a key"):
+        tlkit.Model("toy", head="fcn", classes=2, image_size=16, device="cpu")
 
 
 def test_a_run_on_scaled_pictures_answers_as_the_command_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

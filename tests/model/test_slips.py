@@ -240,7 +240,7 @@ def test_a_huge_image_is_told_with_what_raises_the_limit_of_a_model(tmp_path: Pa
     toy_recipe.write_text(toy_recipe.read_text().replace("batch_size = 16", "batch_size = 16\nmax_pixels = 255"))
     mine = tlkit.Model.from_recipe(toy_recipe, device="cpu")
     mine.compile(lr=1e-2)
-    raises = r"Model\.from_recipe reads a recipe with data\.max_pixels = 256, or make the image smaller"
+    raises = r"data\.max_pixels = 256, or make the image smaller; Model\.from_recipe reads a recipe with such a key"
     with pytest.raises(TlkitError, match=raises) as caught:
         mine.fit(tmp_path / "images", epochs=1, verbose=0)
     assert 'on_corrupt="skip"' in caught.value.hints[-1]

@@ -32,7 +32,7 @@ def problem(text: str, given: Mapping[str, object]) -> str:
         given: The arguments of the call.
     """
     ones = {key: name for name, key in _ONE.items() if given.get(name) is not None}
-    ones |= {} if isinstance(given.get("head", {}), Mapping) else {r"head\.kind": "head"}
+    ones |= {} if isinstance(given.get("head"), Mapping) else {r"head\.kind": "head"}
     for key, name in (ones | _KEYS).items():
         text = re.sub(rf"{_START}{key}\b", name, text)
     return text
@@ -42,7 +42,8 @@ def hint(text: str, given: Mapping[str, object]) -> str:
     """Return a line that says what would be right, with arguments in the place of keys. The arguments are those of `problem`."""
     text = re.sub(r"\[(\w+)\] (\w+ = [^,;]+(?:, \w+ = [^,;]+)*)", lambda at: f"{at[1]}={_table(at[2])}", text)
     text = re.sub(r"\{ (\w+ = [^{}]+) \}", lambda at: _table(at[1]), text)
-    text = re.sub(r"(?<!with )data\.max_pixels = ", r"Model.from_recipe reads a recipe with \g<0>", text)
+    if re.search(rf"(?<!with ){_START}data\.(?!(?:{_DATA})\b)\w+ = ", text):  # no argument says it
+        text += "; Model.from_recipe reads a recipe with such a key"
     text = re.sub(rf"{_START}freeze\.([\w.]+|\"[^\"]*\") = true", lambda key: f"model.freeze({_quoted(key[1])})", text)
     text = re.sub(rf"{_START}freeze\.([\w.]+|\"[^\"]*\") = false", lambda key: f"model.unfreeze({_quoted(key[1])})", text)
     text = problem(text, {name: value for name, value in given.items() if name != "lr"})  # a hint gives a part its own rate

@@ -165,7 +165,7 @@ def check_task(resolved: Resolved, targets: Rows) -> None:
     if wanted not in fitting:
         data, head = resolved.arm.data.name, resolved.arm.head.kind
         words = f"head.kind: the {head} head learns {wanted.targets.words}, and {data} has {fitting[0].targets.words}."
-        raise RecipeError([TlkitError(words, f'kind = "{fitting[0].head}"')])
+        raise RecipeError([TlkitError(words, f'head.kind = "{fitting[0].head}"')])
 
 
 class _Key:
