@@ -15,6 +15,7 @@ from tlkit_toy_build import ToyNet
 import tlkit
 from tlkit.errors import RecipeError, RunFailed, TlkitError
 from tlkit.events import Epoch, Observer
+from tlkit.model import argument_names
 from tlkit.plans import plan_json
 from tlkit.plans.plan import ImagesPlan
 from tlkit.recipe import recipe, schedules, tables
@@ -360,6 +361,9 @@ def test_argument_names_are_the_recipes_keys() -> None:
     of_keras = {"x", "y", "epochs", "validation_data", "validation_split", "callbacks", "verbose", "class_weight"}
     fitted = set(inspect.signature(tlkit.Model.fit).parameters) - {"self", "early_stopping"} - of_keras
     assert fitted <= set(tables.DataTable.model_fields)
+    assert {argument_names.problem(f"Model.fit: data.{name}: is 1.", {}) for name in fitted} == {
+        f"Model.fit: {name}: is 1." for name in fitted
+    }
     assert "epochs" in schedules.ScheduleTable.model_fields
     assert "early_stopping" in recipe.Arm.model_fields
 

@@ -25,6 +25,7 @@ def model(**more: object) -> tlkit.Model:
         (("blok1",), 'toy has no stage "blok1"'),
         ((["stem", "block1"],), "Model.freeze: is given"),
         ((3,), "Model.freeze: is given 3"),
+        ((), "Model.freeze: is given no stage"),
     ],
 )
 def test_freeze_of_what_is_no_part_is_refused_at_once(keys: tuple[object, ...], words: str) -> None:
@@ -56,6 +57,8 @@ def test_the_whole_model_can_be_frozen_and_thawed_as_in_keras() -> None:
     assert not any(stage.trainable for stage in mine.stages.values())
     mine.stages["head"].trainable = True
     assert mine.trainable
+    with pytest.raises(TlkitError, match=r"stem: trainable is 'no'\.\n  True or False"):
+        mine.trainable = "no"
 
 
 def test_attribute_that_is_not_there_cannot_be_set() -> None:

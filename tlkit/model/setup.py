@@ -118,9 +118,9 @@ class Setup:
         Raises:
             TlkitError: a key is no text, or owns no parameter.
         """
-        if not all(isinstance(key, str) for key in keys):
+        if not keys or not all(isinstance(key, str) for key in keys):
             raise TlkitError(
-                f"{where}: is given {', '.join(map(repr, keys))}.",
+                f"{where}: is given {', '.join(map(repr, keys)) or 'no stage'}.",
                 'stage names, one after the other: model.freeze("stem", "layer1")',
             )
         resolved = self.untrained(where=where)

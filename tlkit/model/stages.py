@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tlkit.errors import TlkitError, nearest
 from tlkit.model.arguments import refuse_unknown
 from tlkit.recipe.maps import HEAD
@@ -34,6 +36,8 @@ class Stage:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        if not isinstance(value, bool | np.bool_):
+            raise TlkitError(f"Model.stages: {self.name}: trainable is {value!r}.", "True or False")
         self._freeze(self.name, not value)
 
     def __setattr__(self, name: str, value: object) -> None:

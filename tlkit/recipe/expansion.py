@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from tlkit.recipe import maps
 from tlkit.recipe.map_tables import AUTO, BACKBONE, Auto, Gradual, Rate, RateRange, Until
 from tlkit.recipe.maps import Freeze, Rates
+from tlkit.recipe.messages import dotted
 from tlkit.recipe.recipe import Arm
 
 # Stage -> the library's names of its modules, in order from input to output.
@@ -25,8 +26,8 @@ def expanded(arm: Arm, stages: Stages) -> tuple[Arm, tuple[str, ...]]:
         arm: As written.
         stages: Those of its backbone, up to the one that the head reads.
     """
-    notes: list[str] = []
     freeze, rates = freeze_map(arm), rate_map(arm)
+    notes = [*_about_ends(freeze, epochs=arm.schedule.epochs)]
     gradual, written = arm.freeze.get(BACKBONE), arm.lr_groups.get(BACKBONE)
     if isinstance(gradual, Gradual):
         own = [name for name in stages if name not in arm.freeze]
@@ -90,6 +91,13 @@ def _used(stages: Stages, freeze: Freeze, rates: Rates) -> set[str]:
     names = maps.names_only(stages, freeze, rates)
     owned = maps.divide(names, tuple(stages), freeze, rates, epochs=2**31).parameters
     return {each.group for each in owned if each.group is not None and each.trains_from is not None}
+
+
+def _about_ends(freeze: Freeze, *, epochs: int) -> Iterator[str]:
+    count = "is 1" if epochs == 1 else f"are {epochs}"
+    for key, value in freeze.items():
+        if isinstance(value, Until) and value.epochs >= epochs:
+            yield f"{dotted('freeze', key)}: frozen for {value.epochs} epochs, and there {count}: it never trains"
 
 
 def _about_turns(gradual: Gradual, turns: Mapping[str, bool | Until], *, epochs: int) -> Iterator[str]:
