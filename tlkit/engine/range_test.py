@@ -122,7 +122,7 @@ def _batches(feed: Feed, train: TrainingPart, plan: Plan, phase: PhasePlan) -> I
     """
     group, used = plan.tables.optimizer.accumulate, 0
     while True:
-        epoch = phase.first - 1 + used % (phase.last - phase.first + 1)
+        epoch = phase.first - 1 + used % phase.epochs
         order, used = train.order(epoch), used + 1
         whole = len(order) // (plan.batch_size * group) * group or batches_per_epoch(len(order), plan.batch_size)
         batches = feed.train(order[: whole * plan.batch_size], epoch)

@@ -81,7 +81,7 @@ def work(plan: Plan) -> float:
     every, repeats = plan.images.held_out + plan.images.target, not why_images_differ(plan)
     beside, augmented = _beside(plan), bool(plan.tables.data.augment)
     for phase in plan.phases:
-        epochs, trained = phase.last - phase.first + 1, plan.at(phase.image_size)
+        epochs, trained = phase.epochs, plan.at(phase.image_size)
         once = phase.views_used(plan.tables.data.augment_views or 1) if repeats else epochs
         fixed, rest = _divided(trained, phase)
         total += plan.images.train * (once * fixed + epochs * 3 * rest)
@@ -219,7 +219,7 @@ class _Sums:
 
     def best(self, images: int, views: int, phase: PhasePlan, room: int, *, what: str) -> StorePlan | None:
         """Return the cut that makes an epoch shortest within the room, or None where none makes it shorter."""
-        whole, epochs = images * self.seconds, phase.last - phase.first + 1
+        whole, epochs = images * self.seconds, phase.epochs
         found: list[tuple[float, StorePlan]] = []
         for stages in range(1, self.cut + 1):
             size = self._bytes(stages)
@@ -284,6 +284,13 @@ def _stored(name: str, fixed: PrefixPlan) -> list[Choice]:
 def flops(plan: Plan, start: int, stop: int) -> int:
     """Return the floating-point operations of a range of stages, for one image."""
     return sum(stage.flops for stage in _backbone(plan)[start:stop])
+
+
+def training_flops(plan: Plan, phase: PhasePlan) -> int:
+    """Return the floating-point operations of training on one image: three forward passes of what trains, and the prefix where it is run."""
+    stored = phase.fixed is not None and phase.fixed.train is not None
+    before = flops(plan, 0, len(phase.prefix))
+    return 3 * (plan.flops_per_image - before) + (0 if stored else before)
 
 
 def _backbone(plan: Plan) -> Sequence[StagePlan]:

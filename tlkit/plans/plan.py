@@ -117,6 +117,11 @@ class PhasePlan:
     image_size: Size | None = None
     normalised: int = 0
 
+    @property
+    def epochs(self) -> int:
+        """How many epochs it has."""
+        return self.last - self.first + 1
+
     def views(self, period: int) -> tuple[int, ...]:
         """Return which of so many fixed views the phase's epochs use, ascending; epoch 1 uses view 0."""
         begin = (self.first - 1) % period
@@ -124,7 +129,7 @@ class PhasePlan:
 
     def views_used(self, period: int) -> int:
         """Return how many of so many fixed views the phase's epochs use."""
-        return min(period, self.last - self.first + 1)
+        return min(period, self.epochs)
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,6 @@ def _mean(cut: int, having: Sequence[tuple[Plan, Measurements]]) -> Iterator[Tim
 
 def _images(plan: Plan, cut: int) -> int:
     """Return the images that pass through a fixed prefix in the whole run."""
-    epochs = [phase.last - phase.first + 1 for phase in plan.phases if len(phase.prefix) == cut]
+    epochs = [phase.epochs for phase in plan.phases if len(phase.prefix) == cut]
     passes = sum(epochs) if why_images_differ(plan) else len(epochs)
     return plan.images.train * passes + plan.images.held_out

@@ -6,7 +6,7 @@ The rule: it costs little, so the train accuracy that people mean is there besid
 from __future__ import annotations
 
 from tlkit.plans import adaptation
-from tlkit.plans.choices import flops
+from tlkit.plans.choices import flops, training_flops
 from tlkit.plans.plan import PhasePlan, Plan
 
 _SHARE = 0.05  # of the floating-point operations of an epoch
@@ -23,7 +23,9 @@ def count(plan: Plan) -> int:
     if plan.learns != "steps" or (plan.tables.adapt is not None and adaptation.look_up(plan.tables.adapt).source_free):
         return 0  # or their labels are those of the target
     most = plan.images.test or plan.images.validation or _WITHOUT
-    affordable = min(int(_SHARE * _epoch(plan, phase) / max(_image(plan, phase), 1)) for phase in plan.phases)
+    affordable = min(
+        int(_SHARE * (plan.images.train * training_flops(plan, phase)) / max(_image(plan, phase), 1)) for phase in plan.phases
+    )
     images = min(most, plan.images.train, affordable)
     return images if images >= _FEWEST else 0
 
@@ -31,15 +33,4 @@ def count(plan: Plan) -> int:
 def _image(plan: Plan, phase: PhasePlan) -> int:
     """Floating-point operations of evaluating a training image: without the fixed prefix where its output is read."""
     stored = phase.fixed is not None and phase.fixed.train is not None and not plan.tables.data.augment
-    return plan.flops_per_image - (_before(plan, phase) if stored else 0)
-
-
-def _epoch(plan: Plan, phase: PhasePlan) -> int:
-    """Floating-point operations of training on all images: three forward passes of what trains, and the prefix where it is run."""
-    stored = phase.fixed is not None and phase.fixed.train is not None
-    before = _before(plan, phase)
-    return plan.images.train * (3 * (plan.flops_per_image - before) + (0 if stored else before))
-
-
-def _before(plan: Plan, phase: PhasePlan) -> int:
-    return flops(plan, 0, len(phase.prefix))
+    return plan.flops_per_image - (flops(plan, 0, len(phase.prefix)) if stored else 0)

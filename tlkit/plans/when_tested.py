@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tlkit.plans.choices import flops
+from tlkit.plans.choices import flops, training_flops
 from tlkit.plans.plan import Choice, PhasePlan, Plan
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.record.formats import WhenTested
@@ -55,17 +55,15 @@ def asked(evaluation: Evaluation, kept: WhenTested | None, plans: Sequence[Plan]
 def _tests(plan: Plan) -> float:
     """Floating-point operations of evaluating the test images, and those of `also`, in every epoch."""
     images = plan.images.test + sum(plan.images.also.values())
-    return sum(_epochs(phase) * images * _evaluated(plan, phase) for phase in plan.phases)
+    return sum(phase.epochs * images * _evaluated(plan, phase) for phase in plan.phases)
 
 
 def _others(plan: Plan) -> float:
-    """Floating-point operations of everything else in all epochs: training counts three forward passes of what trains."""
-    total = 0.0
+    """Floating-point operations of everything else in all epochs."""
+    total, images = 0.0, plan.images
     for phase in plan.phases:
-        before = flops(plan, 0, len(phase.prefix))
-        stored = phase.fixed is not None and phase.fixed.train is not None
-        trained = 3 * (plan.flops_per_image - before) + (0 if stored else before)
-        total += _epochs(phase) * (plan.images.train * trained + plan.images.validation * _evaluated(plan, phase))
+        trained = images.train * training_flops(plan, phase)
+        total += phase.epochs * (trained + images.validation * _evaluated(plan, phase))
     return total
 
 
@@ -74,7 +72,3 @@ def _evaluated(plan: Plan, phase: PhasePlan) -> float:
     before = flops(plan, 0, len(phase.prefix))
     stored = phase.fixed is not None and phase.fixed.evaluation is not None
     return plan.flops_per_image - (before if stored else 0)
-
-
-def _epochs(phase: PhasePlan) -> int:
-    return phase.last - phase.first + 1

@@ -23,7 +23,7 @@ from tlkit.events import Epoch
 from tlkit.network.network import Network
 from tlkit.plans import even_sample
 from tlkit.plans.auxiliary import AuxHeads
-from tlkit.plans.choices import flops
+from tlkit.plans.choices import training_flops
 from tlkit.plans.plan import Plan
 from tlkit.record import predictions, report_data
 from tlkit.record.report_data import ReportData
@@ -157,8 +157,5 @@ def _scanned(plan: Plan, fewest: int = _FEWEST, most: int = report_images.MOST) 
     """Return how many images are scanned, at most: a share of the forward passes that the run takes, within limits."""
     passes = 0.0
     for phase in plan.phases:
-        before = flops(plan, 0, len(phase.prefix))
-        stored = phase.fixed is not None and phase.fixed.train is not None
-        trained = 3 * (plan.flops_per_image - before) + (0 if stored else before)
-        passes += (phase.last - phase.first + 1) * plan.images.train * trained / max(plan.flops_per_image, 1)
+        passes += phase.epochs * plan.images.train * training_flops(plan, phase) / max(plan.flops_per_image, 1)
     return int(np.clip(_SHARE * passes, fewest, most))
