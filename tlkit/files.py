@@ -249,6 +249,15 @@ def replace_named(path: Path, content: bytes | str, name: str) -> None:
         replace(path, content)
 
 
+@contextlib.contextmanager
+def writing_in(folder: Path) -> Iterator[None]:
+    """Raise `unwritable` where a file of a folder cannot be written within the block."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
 def unwritable(folder: Path, error: OSError) -> RunFailed:
     """Return the error for a failed write, of a folder or of a file in it that something else stands in the way of."""
     return RunFailed(*_unwritable(folder, error))

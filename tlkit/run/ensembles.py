@@ -73,10 +73,8 @@ def combine(
             except TlkitError as error:  # a damaged file, or images that are gone, take no result of the runs away
                 found.append(Combined(group, why_none=error.problem.rstrip("."), failed=True))
     found.sort(key=lambda each: wanted.index(each.group))
-    try:
+    with files.writing_in(recipe_folder):
         ensembles.write(recipe_folder, ensemble, found)
-    except OSError as error:
-        raise files.unwritable(recipe_folder, error) from error
 
 
 class _Members:
@@ -193,10 +191,8 @@ class _Soup:
         resolved = self.members.jobs[self.members.group.folders[0]].resolved
         tensors = weights.export(predictor.network, resolved.backbone, linear=resolved.head.fits(resolved.backbone))
         folder = self.members.folders[0].parent
-        try:
+        with files.writing_in(folder):
             weights.write(folder / self.members.group.weights, tensors, {"classes": json.dumps(predictor.classes)})
-        except OSError as error:
-            raise files.unwritable(folder, error) from error
 
     def _load(self, index: int) -> Predictor:
         return loading.load(self.members.folders[index], arm=None, device=self.device)

@@ -186,10 +186,8 @@ def keep(folder: Path, tests: Iterable[RangeTest]) -> None:
     """
     from tlkit.reports import rate_curves  # matplotlib, which nothing else of a run needs before its end
 
-    try:
+    with files.writing_in(folder):
         rate_curves.write(folder / range_tests.PICTURE, range_tests.keep(folder, tests))
-    except OSError as error:
-        raise files.unwritable(folder, error) from error
 
 
 def _ratios(plan: Plan, groups: Iterable[str]) -> dict[str, float]:

@@ -89,11 +89,9 @@ class Elsewhere:
         """
         folder = next(iter(waiting.values())).job.folder.parent.absolute()
         mark = folder / f".seen-{secrets.token_hex(4)}"
-        try:
+        with files.writing_in(folder):
             folder.mkdir(parents=True, exist_ok=True)
             mark.touch()
-        except OSError as error:
-            raise files.unwritable(folder, error) from error
         try:
             work = {name: work_of(name, self._sent(each, mark, device)) for name, each in waiting.items()}
             progress = RemoteProgress(self.observer.elsewhere)

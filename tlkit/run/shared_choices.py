@@ -59,10 +59,8 @@ def share(
     shared = precision.decide([(each.bare, each.measured) for each in mine if _asks(each)], kept.formats)
     mine = [each.sharing(shared, device=device) for each in mine]
     tested = when_tested.asked(evaluation, kept.tested, [each.plan for each in mine])
-    try:
+    with files.writing_in(folder):
         found = recipe_choices.keep(folder, arms, SharedChoices(shared, tested if evaluation.test == "auto" else None))
-    except OSError as error:
-        raise files.unwritable(folder, error) from error
     if _formats(found.formats) != _formats(shared):
         mine = [each.sharing(found.formats, device=device) for each in mine]  # another process decided meanwhile
     if found.tested is not None and found.tested.when != tested.when and evaluation.test == "auto":

@@ -67,11 +67,9 @@ def search(
     """
     folder = searching.folder
     files.make_folder(folder)
-    try:
-        with run_lock.locked(folder, name=search_record.LOCK, doing="searching here", note=setup.observer.note):
-            record = _Trials(searching, setup, place, ranks).run()
-    except OSError as error:
-        raise files.unwritable(folder, error) from error
+    lock = run_lock.locked(folder, name=search_record.LOCK, doing="searching here", note=setup.observer.note)
+    with files.writing_in(folder), lock:
+        record = _Trials(searching, setup, place, ranks).run()
     best = searching.best_jobs(record)
     if job_folders.finished(best):
         following.tell_best(ranks, None)
