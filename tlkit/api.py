@@ -14,7 +14,7 @@ from tlkit import applying, files, machine, units
 from tlkit.applying import Applied
 from tlkit.errors import TlkitError, UsageError, as_path, option, writable
 from tlkit.events import Epoch, Observer
-from tlkit.plans import arguments, auto_rates, executors, jobs, resolve
+from tlkit.plans import arguments, auto_rates, executors, jobs
 from tlkit.record import findings, remote_runs, remote_sending, run_folder
 
 if TYPE_CHECKING:
@@ -217,21 +217,15 @@ def inspect(
     Raises:
         TlkitError: the images cannot be used, or what is found cannot be kept.
     """
-    from tlkit.advice import folder_recipe
+    from tlkit.advice import asking
 
     watcher, path = observer or Observer(), _there(source)
     of_folder = path.is_dir()
-    if of_folder:
-        places = arguments.places(path.resolve(), data, offline, watcher)
-        read = folder_recipe.read(path, arguments.listed(settings))
-        arms = resolve.resolve(read, places, where=str(path))
-    else:
-        places = arguments.places(path, data, offline, watcher)
-        read, arms = resolve.load(path, arguments.listed(settings), places)
+    places = arguments.places(path.resolve() if of_folder else path, data, offline, watcher)
+    read, arms = asking.read(path, arguments.listed(settings), places)
     arguments.check_arm(arm, read)
     arguments.note_unused_data(data, arms, watcher)
-    trained = [name for name, each in arms.items() if each.arm.backbone.weights != "none"]
-    resolved = arms[arm or (trained or list(arms))[0]]
+    resolved = asking.source(path, read, arms, arm, places).resolved
     from tlkit.run import data_inspection, executor, shared_pictures, torch_settings  # which import torch, as in `advise`
     from tlkit.run.signals import watching
 
@@ -245,10 +239,8 @@ def inspect(
             prepared, embeds="always", device=where, observer=watcher, watch=watch, note=why
         )
     if not of_folder:
-        try:
+        with files.writing_in(folder):
             findings.save(folder, found, thumbnails)
-        except OSError as error:
-            raise files.unwritable(folder, error) from error
     return found
 
 
