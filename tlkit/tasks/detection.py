@@ -22,7 +22,7 @@ from tlkit.recipe.augmentations import Rotate
 from tlkit.recipe.recipe import Arm
 from tlkit.tasks import box_answers, box_metrics, named_classes
 from tlkit.tasks.box_answers import Answer, Coding, Found
-from tlkit.tasks.task import Metric, Predictions, Reduction, Rows, Strata, Targets, Task
+from tlkit.tasks.task import Metric, Predictions, Reduction, Rows, Targets, Task, objects, one_stratum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,13 +32,6 @@ _LEAST_LEFT = 0.25  # part of a box's area that is left of it in a crop; of less
 
 
 # ---- targets: (N,) of Boxes
-
-
-def holds(targets: object) -> bool:
-    """Whether it is an array (N,) of `Boxes`."""
-    if not isinstance(targets, np.ndarray) or targets.dtype != object or targets.ndim != 1:
-        return False
-    return all(isinstance(each, Boxes) for each in targets)
 
 
 def problem(targets: Rows, classes: int) -> tuple[str, ...]:
@@ -54,11 +47,6 @@ def problem(targets: Rows, classes: int) -> tuple[str, ...]:
             shown = ", ".join(f"{side:g}" for side in corners[int(np.flatnonzero(bad)[0])].tolist())
             return f"image {index} has the box {shown}, its size is {width} x {height}", "left < right, top < bottom, inside"
     return ()
-
-
-def strata(targets: Rows, names: Sequence[str]) -> Strata:
-    """All images are of one stratum: an image may show several classes."""
-    return np.zeros(len(targets), np.int64), ("any",)
 
 
 def count(targets: Rows, classes: int) -> tuple[int, ...]:
@@ -134,7 +122,8 @@ def example(shape: Sequence[int]) -> Tensor:
 
 
 BOXES = Targets(
-    "objects in boxes", "(N,) of tlkit.plugin.Boxes", holds, problem, strata, count, renumber, batch, mix, example, move=move, fewest=1,
+    "objects in boxes", "(N,) of tlkit.plugin.Boxes", partial(objects, Boxes), problem, one_stratum, count, renumber, batch, mix, example,
+    move=move, fewest=1,
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from tlkit.errors import TlkitError
 from tlkit.recipe.recipe import Arm
 from tlkit.tasks import metrics, named_classes
-from tlkit.tasks.task import Metric, Predictions, Rows, Shown, Strata, Targets, Task, same_logits, same_outputs
+from tlkit.tasks.task import Metric, Predictions, Rows, Shown, Targets, Task, one_stratum, same_logits, same_outputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,11 +33,6 @@ def problem(targets: Rows, classes: int) -> tuple[str, ...]:
     if targets.max() > 1:
         return f"a target is {targets.max()}", "1 for a class that an image has, else 0"
     return ()
-
-
-def strata(targets: Rows, names: Sequence[str]) -> Strata:
-    """All images are one stratum: an image of several classes cannot be counted as one of them."""
-    return np.zeros(len(targets), dtype=np.int64), ("any",)
 
 
 def count(targets: Rows, classes: int) -> tuple[int, ...]:
@@ -73,7 +68,7 @@ def example(shape: Sequence[int]) -> Tensor:
 
 
 INDICATORS = Targets(
-    "any number of classes per image", "(N, classes) uint8", holds, problem, strata, count, renumber, batch, mix, example
+    "any number of classes per image", "(N, classes) uint8", holds, problem, one_stratum, count, renumber, batch, mix, example
 )
 
 

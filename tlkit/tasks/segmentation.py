@@ -9,6 +9,7 @@ of two classes how the logits of their pixels are distributed. So the memory tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tlkit.plugin.masks import IGNORED, MaskFile
 from tlkit.recipe import augmentations
 from tlkit.recipe.recipe import Arm
 from tlkit.tasks import mask_metrics, mask_rows, named_classes
-from tlkit.tasks.task import Metric, Predictions, Reduction, Rows, Strata, Targets, Task
+from tlkit.tasks.task import Metric, Predictions, Reduction, Rows, Targets, Task, objects, one_stratum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,21 +31,9 @@ _SMOOTH = 1.0  # pixels added to both sides of Dice's fraction, so that an image
 # ---- targets: (N,) of MaskFile
 
 
-def holds(targets: object) -> bool:
-    """Whether it is an array (N,) of `MaskFile`."""
-    if not isinstance(targets, np.ndarray) or targets.dtype != object or targets.ndim != 1:
-        return False
-    return all(isinstance(each, MaskFile) for each in targets)
-
-
 def problem(targets: Rows, classes: int) -> tuple[str, ...]:
     """Say that there are too many classes; values are looked at when the files are read."""
     return () if classes <= IGNORED else (f"{classes} classes are too many for masks", f"at most {IGNORED}")
-
-
-def strata(targets: Rows, names: Sequence[str]) -> Strata:
-    """All images are of one stratum: which classes an image shows is not known before its mask is read."""
-    return np.zeros(len(targets), np.int64), ("any",)
 
 
 def count(targets: Rows, classes: int) -> tuple[int, ...]:
@@ -90,8 +79,8 @@ def example(shape: Sequence[int]) -> Tensor:
 
 
 MASKS = Targets(
-    "a class for every pixel", "(N,) of tlkit.plugin.MaskFile", holds, problem, strata, count, renumber, batch, mix, example,
-    masks=True,
+    "a class for every pixel", "(N,) of tlkit.plugin.MaskFile", partial(objects, MaskFile), problem, one_stratum, count, renumber, batch, mix,
+    example, masks=True,
 )  # fmt: skip
 
 

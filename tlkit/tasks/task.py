@@ -296,6 +296,18 @@ def same_outputs(classes: int) -> int:
     return classes
 
 
+def objects(kind: type, targets: object) -> bool:
+    """Whether targets are an array (N,) of objects of a class: `Targets.holds` of several tasks."""
+    if not isinstance(targets, np.ndarray) or targets.dtype != object or targets.ndim != 1:
+        return False
+    return all(isinstance(each, kind) for each in targets)
+
+
+def one_stratum(targets: Rows, names: Sequence[str]) -> Strata:
+    """All images are of one stratum: `Targets.strata` where an image may show several classes, and so be counted as none of them."""
+    return np.zeros(len(targets), np.int64), ("any",)
+
+
 def same_logits(logits: Tensor, positive: int) -> Tensor:
     """Return a head's output as it is: `Task.expand` of most tasks."""
     return logits
