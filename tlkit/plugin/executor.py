@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tlkit.errors import PluginError
+from tlkit.plugin.options import check_installed
 
 # Work to be done elsewhere: it can be pickled, is called in the main thread of a process, and returns text that goes back as it is.
 Work = Callable[[], str]
@@ -63,7 +62,4 @@ class Executor:
         Args:
             name: Of the executor, in the message.
         """
-        if self.needs and importlib.util.find_spec(self.needs) is None:
-            raise PluginError(
-                f'executor "{name}": needs {self.needs}, which is not installed.', f"pip install '{self.install or self.needs}'"
-            )
+        check_installed(f'executor "{name}"', self.needs, self.install)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from tlkit.errors import PluginError
-from tlkit.plugin.options import check_options
+from tlkit.plugin.options import check_installed, check_options
 
 # Numbers by name: "epoch", "seconds", "train/loss", "validation/accuracy", "lr/head".
 Values = Mapping[str, float]
@@ -98,7 +96,4 @@ class Logger:
         Args:
             name: Of the logger, in the message.
         """
-        if self.needs and importlib.util.find_spec(self.needs) is None:
-            raise PluginError(
-                f'logger "{name}": needs {self.needs}, which is not installed.', f"pip install '{self.install or self.needs}'"
-            )
+        check_installed(f'logger "{name}"', self.needs, self.install)

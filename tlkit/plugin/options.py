@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -34,6 +35,12 @@ Channels = Annotated[int | None, Field(exclude=True)]
 _NAMES_FILES = object()
 DataPath = Annotated[str, _NAMES_FILES]
 """An option of a data set that names a file or a folder: below its folder, or by its whole path. `path`, the folder itself, needs no mark."""
+
+
+def check_installed(what: str, needs: str, install: str) -> None:
+    """Raise PluginError where the module that a plugin needs is not installed: `Logger.check_installed` and that of an executor."""
+    if needs and importlib.util.find_spec(needs) is None:
+        raise PluginError(f"{what}: needs {needs}, which is not installed.", f"pip install '{install or needs}'")
 
 
 def path_options(options: type[BaseModel] | None) -> frozenset[str]:
