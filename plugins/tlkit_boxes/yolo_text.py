@@ -10,7 +10,6 @@ The layouts, of which the first has its test set split off:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from tlkit.errors import DataError, first_few
@@ -98,19 +97,15 @@ def _places(folder: Path) -> list[tuple[str, Path, Path]]:
     """Return the split, the folder of pictures and that of text files, of each split in order."""
     images, labels = folder / _IMAGES, folder / _LABELS
     if images.is_dir() and labels.is_dir():
-        inside = _roles(images)
+        inside = layout.split_folders(images)
         return [(role, images / name, labels / name) for name, role in inside.items()] or [("train", images, labels)]
-    split = (
-        {name: role for name, role in _roles(folder).items() if (folder / name / _IMAGES).is_dir()} if folder.is_dir() else {}
-    )
+    parts = layout.split_folders(folder).items() if folder.is_dir() else ()
+    split = [
+        (role, folder / name / _IMAGES, folder / name / _LABELS) for name, role in parts if (folder / name / _IMAGES).is_dir()
+    ]
     if split:
-        return [(role, folder / name / _IMAGES, folder / name / _LABELS) for name, role in split.items()]
+        return split
     raise DataError(f"{folder}: has no {_IMAGES} and {_LABELS} in it, nor in folders train, val and test.")
-
-
-def _roles(folder: Path) -> Mapping[str, str]:
-    found = layout.roles(sorted(each.name for each in folder.iterdir() if each.is_dir()), None)
-    return {name: role for role in layout.ROLES for name, each in found.items() if each == role}
 
 
 def _picture(path: Path, text: Path, classes: list[str]) -> Picture:

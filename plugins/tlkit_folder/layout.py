@@ -66,6 +66,12 @@ def roles(names: Iterable[str], given: Mapping[str, Role] | None) -> dict[str, R
     return {name: role for name, role in known if role is not None}
 
 
+def split_folders(folder: Path) -> dict[str, str]:
+    """Return the split of each folder in a folder whose name says one, in the order train, validation, test."""
+    found = roles(sorted(each.name for each in folder.iterdir() if each.is_dir()), None)
+    return {name: role for role in ROLES for name, each in found.items() if each == role}
+
+
 def inner(folder: Path, *, bands: bool = False) -> Path:
     """Return the folder that holds more than one other: an archive often unpacks to a folder of its own name."""
     while True:

@@ -10,7 +10,7 @@ The layouts, of which the first has its test set split off:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tlkit.errors import DataError, DataMissing, first_few
@@ -113,25 +113,15 @@ def _places(folder: Path, options: SegmentationOptions) -> list[tuple[str, Path,
     """
     images, masks, seen = options.images, options.masks, options.field_of_view or ""
     if (folder / images).is_dir() and (folder / masks).is_dir():
-        inside = _roles(folder / images)
-        if inside:
-            return [
-                (role, folder / images / name, folder / masks / name, folder / seen / name) for name, role in inside.items()
-            ]
-        return [("train", folder / images, folder / masks, folder / seen)]
-    split = {name: role for name, role in _roles(folder).items() if (folder / name / images).is_dir()}
+        inside = layout.split_folders(folder / images) or {"": "train"}
+        return [(role, folder / images / name, folder / masks / name, folder / seen / name) for name, role in inside.items()]
+    split = {name: role for name, role in layout.split_folders(folder).items() if (folder / name / images).is_dir()}
     if split:
         return [(role, folder / name / images, folder / name / masks, folder / name / seen) for name, role in split.items()]
     raise DataError(
         f"{folder}: has no {images} and {masks} in it, nor in folders train, val and test.",
         'folders of other names: data.options.images = "pictures", data.options.masks = "labels"',
     )
-
-
-def _roles(folder: Path) -> Mapping[str, str]:
-    names = sorted(each.name for each in folder.iterdir() if each.is_dir())
-    found = layout.roles(names, None)
-    return {name: role for role in layout.ROLES for name, each in found.items() if each == role}
 
 
 def _paired(pictures: Path, masks: Path, seen: Path, options: SegmentationOptions) -> tuple[list[Pair], list[Path]]:

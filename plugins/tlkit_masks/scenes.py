@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from tlkit.errors import DataError
@@ -61,24 +60,24 @@ def _voc_place(folder: Path, options: VocOptions) -> Path:
 
 def _voc(place: Path, options: VocOptions) -> Parts:
     """Return the training pictures and as test set the official validation pictures, as ImageSets/Segmentation lists them."""
-    parts: dict[str, Sequence[Pair]] = {}
-    for part, name in (("train", "train"), ("test", "val")):
-        listed = place / "ImageSets/Segmentation" / f"{name}.txt"
-        parts[part] = [
-            Pair(place / "JPEGImages" / f"{each}.jpg", place / "SegmentationClass" / f"{each}.png") for each in _lines(listed)
+    return {
+        part: [
+            Pair(place / "JPEGImages" / f"{each}.jpg", place / "SegmentationClass" / f"{each}.png")
+            for each in _lines(place / "ImageSets/Segmentation" / f"{name}.txt")
         ]
-    return parts
+        for part, name in (("train", "train"), ("test", "val"))
+    }
 
 
 def _pets(folder: Path, options: PathOptions) -> Parts:
     """Return the two official parts, as annotations/trainval.txt and test.txt list them."""
-    parts: dict[str, Sequence[Pair]] = {}
-    for part, name in (("train", "trainval"), ("test", "test")):
-        names = [line.split()[0] for line in _lines(folder / "annotations" / f"{name}.txt")]
-        parts[part] = [
-            Pair(folder / "images" / f"{each}.jpg", folder / "annotations/trimaps" / f"{each}.png") for each in names
+    return {
+        part: [
+            Pair(folder / "images" / f"{each}.jpg", folder / "annotations/trimaps" / f"{each}.png")
+            for each in (line.split()[0] for line in _lines(folder / "annotations" / f"{name}.txt"))
         ]
-    return parts
+        for part, name in (("train", "trainval"), ("test", "test"))
+    }
 
 
 def _lines(path: Path) -> list[str]:
