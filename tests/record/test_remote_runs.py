@@ -162,7 +162,7 @@ def test_machine_that_lost_a_run_meanwhile_sends_nothing_of_it(machine: Callable
             raise TlkitError("it failed.")
         machine(name).fetch("toy")
         assert read(machine(name)) == {**there, "result.json": "{}"}
-        two.end()  # one, which comes back later still, sends nothing either
+        two.holders.end()  # one, which comes back later still, sends nothing either
     later = RemoteRuns(one.address, one.folder)  # another process of that machine, long after
     write(later, result="looked at")
     with pytest.raises(RunLocked, match="another process has changed this since it was fetched"):

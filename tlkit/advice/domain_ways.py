@@ -5,7 +5,6 @@ The rule: a way is fitted by what a run fits it by, `adapting.fit`, so the recip
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,7 +38,6 @@ WAYS: Mapping[str, tuple[str, Mapping[str, Any], bool]] = {
     "coral": ("the target's covariance, without its labels", {"method": "coral"}, False),
     "linot": ("the target's covariance by optimal transport, without its labels", {"method": "linot"}, False),
 }
-_FOLDS = 5
 _NORMAL = 1.96  # standard deviations of a 95 % interval
 
 
@@ -82,7 +80,7 @@ def compare(domains: Domains, *, budget: Budget, watch: Callable[[], None]) -> t
         budget: The time that is left.
         watch: Called between two fits; may raise to stop.
     """
-    folds = _folds(domains)
+    folds = probes.stratified_folds(domains.target, domains.labels, domains.groups)
     right: dict[str, NDArray[np.float64]] = {}
     why_not: dict[str, str] = {}
     longest = 0.0
@@ -126,19 +124,7 @@ def verdict(compared: tuple[Compared, ...]) -> tuple[Verdict, str]:
     return "unclear", f"Whether images of the source help cannot be told from so few of the target: {measured}."
 
 
-def _folds(domains: Domains) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    least = min(len(np.unique(domains.groups[domains.labels == each])) for each in np.unique(domains.labels))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a class with fewer images than folds
-        folds = StratifiedGroupKFold(max(2, min(_FOLDS, least)), shuffle=True, random_state=0)
-        return list(folds.split(domains.target, domains.labels, domains.groups))
-
-
-def _judged(
-    name: str, domains: Domains, folds: list[tuple[NDArray[np.int64], NDArray[np.int64]]], watch: Callable[[], None]
-) -> NDArray[np.float64]:
+def _judged(name: str, domains: Domains, folds: probes.Folds, watch: Callable[[], None]) -> NDArray[np.float64]:
     """Return 1 for each image of the target (m,) that a way's head is right about, else 0."""
     found = adaptation.look_up(table(name, target="target", labels=1))
     labelled, right = WAYS[name][2], np.zeros(len(domains.labels))

@@ -10,6 +10,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ def probe(rows: Rows, labels: Labels, groups: NDArray[np.int64], *, one_class: b
 
     wanted = _one_hot(labels) if one_class else labels
     if one_class:
-        folds = _stratified_folds(inputs, labels, groups)
+        folds = stratified_folds(inputs, labels, groups)
     else:
         folds = list(GroupKFold(min(_FOLDS, len(np.unique(groups)))).split(inputs, groups=groups))
     score = _right if one_class else _ranked
@@ -159,7 +160,8 @@ def _inputs(rows: Rows) -> NDArray[np.float64]:
 Folds = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
-def _stratified_folds(inputs: NDArray[np.float64], labels: Labels, groups: NDArray[np.int64]) -> Folds:
+def stratified_folds(inputs: NDArray[Any], labels: Labels, groups: NDArray[np.int64]) -> Folds:
+    """Return the images that are trained on and those that are tested in each fold, groups whole, and classes as even as they allow."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     least = min(len(np.unique(groups[labels == each])) for each in np.unique(labels))

@@ -268,7 +268,7 @@ def differences(arm: Mapping[str, Any]) -> dict[str, Any]:
                     "augment": _augmentations(data["augment"]),
                     "options": _options(data["options"], DATA_OPTIONS, data["name"]),
                     "split": _rest(data["split"], SPLIT),
-                    "unlabelled": _unlabelled(data["unlabelled"]),
+                    "unlabelled": _two_views(data["unlabelled"], "name", DATA_OPTIONS, UNLABELLED),
                 },
                 DATA,
             ),
@@ -283,7 +283,7 @@ def differences(arm: Mapping[str, Any]) -> dict[str, Any]:
                 )
                 for name, table in arm["also"].items()
             },
-            "adapt": _adapt(arm["adapt"]),
+            "adapt": _two_views(arm["adapt"], "method", ADAPTER_OPTIONS, ADAPT),
             "freeze": {key: _rest_of_table(value, UNTIL) for key, value in arm["freeze"].items()},
             "lr_groups": {
                 key: _rest(value if isinstance(value, dict) else {"lr": value}, RATE)  # a number is a table's short form
@@ -307,20 +307,14 @@ def _rest_of_table(value: object, defaults: Defaults) -> object:
     return _rest(value, defaults) if isinstance(value, dict) else value
 
 
-def _adapt(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the keys of [adapt] that differ from their defaults; None where an arm has no such table."""
+def _two_views(
+    table: Mapping[str, Any] | None, key: str, known: Mapping[str, Defaults], defaults: Defaults
+) -> dict[str, Any] | None:
+    """Return the keys of a table with a second view that differ from their defaults; None where an arm has no such table."""
     if table is None:
         return None
-    options = _options(table["options"], ADAPTER_OPTIONS, table["method"])
-    return _rest({**table, "options": options, "second_view": _augmentations(table["second_view"])}, ADAPT)
-
-
-def _unlabelled(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the keys of data.unlabelled that differ from their defaults; None where an arm has no such table."""
-    if table is None:
-        return None
-    options = _options(table["options"], DATA_OPTIONS, table["name"])
-    return _rest({**table, "options": options, "second_view": _augmentations(table["second_view"])}, UNLABELLED)
+    options = _options(table["options"], known, table[key])
+    return _rest({**table, "options": options, "second_view": _augmentations(table["second_view"])}, defaults)
 
 
 def _augmentations(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -59,14 +59,6 @@ class RemoteRuns:
         self._refuse_changed(name)
         self.holders.begin(name)
 
-    def end(self) -> None:
-        """Say behind the address that this process has ended the runs that it began, and that nobody else began since.
-
-        Raises:
-            DataError: the address does not answer, or refuses.
-        """
-        self.holders.end()
-
     def fetch(self, name: str) -> None:
         """Make the copy of a recipe's folder, or of one run's, what is behind the address.
 

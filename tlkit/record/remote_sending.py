@@ -62,5 +62,5 @@ def _send_and_end(kept: RemoteRuns, name: str, note: Callable[[str], None]) -> t
     kept_back = kept.send_all(name)
     for problem in kept_back:
         note(f"not sent: {problem}")
-    kept.end()
+    kept.holders.end()
     return kept_back

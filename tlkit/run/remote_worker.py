@@ -164,7 +164,7 @@ def _carry_out(
                 _train(job, plan, called, logged, gives_up, deadline, observer, device=device, ranks=ranks, kept=kept)
             if kept is not None:
                 kept.send(remote_runs.name_of(job.folder))
-                kept.end()
+                kept.holders.end()
     finally:
         torch.set_num_threads(before)
 

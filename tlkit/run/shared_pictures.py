@@ -42,8 +42,3 @@ def prepare(
             watch=watch,
             ranks=ranks,
         )
-
-
-def library_of(prepared: Prepared, libraries: dict[int, Library]) -> Library:
-    """Return the pictures that a job was prepared on."""
-    return libraries[id(prepared.images)]

@@ -30,6 +30,7 @@ from tlkit.network.network import Network, pool
 from tlkit.plans import even_sample
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import remembered
+from tlkit.record.calibration import softmax
 from tlkit.record.formats import PrefixPlan
 from tlkit.sources import weight_files
 from tlkit.store import row_store
@@ -230,10 +231,7 @@ def source_probabilities(last: Rows, classifier: tuple[Rows, Rows]) -> NDArray[n
         classifier: Its weight (classes, features) and bias (classes,).
     """
     weight, bias = classifier
-    logits = last.astype(np.float64) @ weight.T.astype(np.float64) + bias
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
-    return found
+    return softmax(last.astype(np.float64) @ weight.T.astype(np.float64) + bias)
 
 
 def _network(resolved: Resolved, path: Path | None) -> Network:

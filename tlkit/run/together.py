@@ -158,7 +158,7 @@ class Follower:
 
     def run(self, prepared: Prepared) -> None:
         """Compute a run that the first process carries out."""
-        library = shared_pictures.library_of(prepared, self.libraries)
+        library = self.libraries[id(prepared.images)]
         _follow_run(prepared, library, ranks=self.ranks, device=self.device, watch=self.watch, graph=self.graph)
 
 
