@@ -243,6 +243,16 @@ def test_means_of_compared_stages_are_stored_with_the_prefix_and_give_the_same_b
     assert_same(*found)
 
 
+def test_what_is_stored_before_a_compared_stage_is_evaluated_as_the_pictures_are(recipe: Path) -> None:
+    compared = 'adapt.options={stages=["block1", "block2"]}'
+    mine = training(recipe, SEVERAL[0], compared, "freeze={backbone=true}", "schedule.epochs=1")
+    list(mine.fit.epochs())
+    part = mine.prepared.evaluated.also["dark"]
+    with torch.no_grad():
+        expected = mine.network.eval()(part.inputs(part.indices, 0, torch.device("cpu")))
+    torch.testing.assert_close(mine.fit.predictions["also.dark"].logits, expected)
+
+
 def test_a_trunk_that_thaws_compares_the_same_stages_before_and_after(recipe: Path) -> None:
     found = []
     for keep in (True, False):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from tlkit import files, units
 from tlkit.plans import packing, precision, unlabelled
 from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan
-from tlkit.plans.prefix_output import pools_after, prefix_shape, why_images_differ
+from tlkit.plans.prefix_output import pools_after, prefix_shape, runs_on, why_images_differ
 from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedFormats, StorePlan
 from tlkit.record.kernels import ChosenKernel
 from tlkit.record.timings import STEP_TOLERANCE, TOLERANCE, EarlierChoices, Measurements, Timing, choose
@@ -221,7 +221,7 @@ class _Sums:
         """Return the cut that makes an epoch shortest within the room, or None where none makes it shorter."""
         whole, epochs = images * self.seconds, phase.epochs
         found: list[tuple[float, StorePlan]] = []
-        for stages in range(1, self.cut + 1):
+        for stages in self._cuts():
             size = self._bytes(stages)
             epoch = images * (size / _READ_RATE + self._rest(stages))
             writing = size * images * views / _WRITE_RATE
@@ -231,7 +231,7 @@ class _Sums:
 
     def why(self, rows: int, room: int) -> tuple[NotStored, str]:
         """Return why no cut of so many rows is worth keeping, and the same in words."""
-        least = min(self._bytes(stages) for stages in range(1, self.cut + 1)) * rows
+        least = min(map(self._bytes, self._cuts())) * rows
         if least > room:
             store = f"the store's {units.size(max(room, 0))}" + ("" if room > 0 else f" in {files.told_cache()}")
             return NotStored.NO_ROOM, f"no cut of it fits {store}: the smallest takes {units.size(least)}"
@@ -248,6 +248,9 @@ class _Sums:
             f"saves {about}{units.seconds(saves)} an epoch"
         )
         return StorePlan(stages, size, images * views, saves, reason if epochs > views else f"{reason} of later runs")
+
+    def _cuts(self) -> list[int]:
+        return [stages for stages in range(1, self.cut + 1) if runs_on(self.plan, stages, self.cut)]
 
     def _bytes(self, stages: int) -> int:
         if self._pooled(stages):

@@ -18,7 +18,19 @@ def prefix_shape(plan: Plan, stages: int) -> tuple[int, ...]:
 
 def pools_after(plan: Plan, stages: int) -> bool:
     """Whether what so many leading stages give is pooled: all of them, where nothing but the head's features is needed of them."""
-    return plan.pools and stages == plan.depth and len(packing.needed(plan.compared, stages)) == 1
+    return plan.pools and stages == plan.depth and not _joins(plan, stages)
+
+
+def runs_on(plan: Plan, stages: int, prefix: int) -> bool:
+    """Whether what so many leading stages give can be stored, and the others of a prefix run on it.
+
+    Where the prefix ends in one tensor of several maps or means, its last sides are those of the image; a map alone does not tell them.
+    """
+    return bool(plan.reads) or stages == prefix or _joins(plan, stages) or not _joins(plan, prefix)
+
+
+def _joins(plan: Plan, stages: int) -> bool:
+    return len(packing.needed(plan.compared, stages)) > 1
 
 
 def why_images_differ(plan: Plan) -> str:
