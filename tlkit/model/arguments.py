@@ -86,6 +86,8 @@ _OF_RECIPES = ("Model.from_recipe", "load")  # calls whose user wrote the keys o
 
 def no_attribute(owner: type, name: str) -> AttributeError:
     """Return the error for an attribute that a Model does not have, with what does the same if it is one of Keras's."""
+    if name in ("_setup", "_turn"):
+        return AttributeError(f"tlkit.Model has no attribute {name!r}: a subclass's __init__ calls super().__init__(..) first")
     hint = _KERAS_METHODS.get(name) or nearest(name, [each for each in dir(owner) if not each.startswith("_")])
     return AttributeError(f"tlkit.Model has no attribute {name!r}{hint and f': {hint}'}")
 

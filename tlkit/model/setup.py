@@ -118,9 +118,9 @@ class Setup:
         Raises:
             TlkitError: a key is no text, or owns no parameter.
         """
-        if not keys or not all(isinstance(key, str) for key in keys):
+        if not all(isinstance(key, str) for key in keys):
             raise TlkitError(
-                f"{where}: is given {', '.join(map(repr, keys)) or 'no stage'}.",
+                f"{where}: is given {', '.join(map(repr, keys))}.",
                 'stage names, one after the other: model.freeze("stem", "layer1")',
             )
         resolved = self.untrained(where=where)
