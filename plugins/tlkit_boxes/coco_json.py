@@ -82,11 +82,12 @@ def read(files: DataFiles, options: CocoOptions) -> Images:
         _refuse_doubled_ids(files.root / name, held)
     if len(set(classes.values())) < len(classes):
         raise DataError(f"{files.root / parts['train'][0]}: two categories have one name.")
-    listed = {part: _pictures(files.root, name, held, classes, options) for part, (name, held) in parts.items()}
+    strays: list[str] = []
+    listed = {part: _pictures(files.root, name, held, classes, options, strays) for part, (name, held) in parts.items()}
     names = [classes[number] for number in sorted(classes)]
     train, skip = files.root / options.train, options.bad_boxes == "skip"
     try:
-        return pictures.images(listed, names, listed=train, test_fraction=options.test_fraction, skip=skip)
+        return pictures.images(listed, names, listed=train, test_fraction=options.test_fraction, skip=skip, strays=strays)
     except DataError as error:
         raise DataError(error.problem, *(_as_corners(name, held) for name, held in parts.values()), *error.hints) from error
 
@@ -164,7 +165,10 @@ def _lies_elsewhere(folder: Path, place: Path, name: str) -> str:
     )
 
 
-def _pictures(folder: Path, name: str, held: _File, classes: Mapping[int, str], options: CocoOptions) -> list[Picture]:
+def _pictures(
+    folder: Path, name: str, held: _File, classes: Mapping[int, str], options: CocoOptions, left_out: list[str]
+) -> list[Picture]:
+    """Return the pictures of a file with their boxes; boxes of no picture, where they may be left out, are told in `left_out`."""
     path, place = folder / name, _folder(folder, name, options)
     boxes: dict[int, list[Box]] = {image.id: [] for image in held.images}
     if len(boxes) < len(held.images):
@@ -186,4 +190,5 @@ def _pictures(folder: Path, name: str, held: _File, classes: Mapping[int, str], 
             f"{path}: {first_few(strays)}: there is no such image in the file.",
             'data.options.bad_boxes = "skip" leaves them out',
         )
+    left_out += [f"{path}: {stray}: there is no such image in the file" for stray in strays]
     return [Picture(place / image.file_name, path, boxes[image.id], (image.height, image.width)) for image in held.images]

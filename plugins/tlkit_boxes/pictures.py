@@ -81,7 +81,9 @@ def found(root: Path, pictures: Sequence[Path], beside: Iterable[Path], *, remar
     return DataFiles(root, (*pictures, *beside), remarks=tuple(remarks))
 
 
-def images(parts: Parts, classes: Sequence[str], *, listed: Path, test_fraction: float, skip: bool) -> Images:
+def images(
+    parts: Parts, classes: Sequence[str], *, listed: Path, test_fraction: float, skip: bool, strays: Sequence[str] = ()
+) -> Images:
     """Return the splits; where there are training pictures alone, those whose names have the smallest SHA-256 are the test set.
 
     Args:
@@ -89,7 +91,8 @@ def images(parts: Parts, classes: Sequence[str], *, listed: Path, test_fraction:
         classes: Names in the order of their numbers.
         listed: The file or folder that says which pictures are trained on.
         test_fraction: Part of the pictures that is tested then.
-        skip: Leave boxes out that cannot be learned.
+        skip: Leave boxes out that cannot be learned; `Images.remarks` says how many.
+        strays: Says of each box of no picture where it is; these are left out before.
 
     Raises:
         DataError: a box cannot be learned, a picture has another size than its file says, or there is one alone, or none to train on.
@@ -103,12 +106,20 @@ def images(parts: Parts, classes: Sequence[str], *, listed: Path, test_fraction:
     elif "test" not in parts and "validation" in parts:
         parts = {"train": parts["train"], "test": parts["validation"]}
     numbers = {name: number for number, name in enumerate(classes)}
-    made = {name: [_boxes(each, numbers, skip=skip) for each in pictures] for name, pictures in parts.items() if pictures}
+    left_out, count = list(strays), len(strays) + sum(len(each.boxes) for pictures in parts.values() for each in pictures)
+    made = {
+        name: [_boxes(each, numbers, left_out if skip else None) for each in pictures]
+        for name, pictures in parts.items()
+        if pictures
+    }
     if all(each.ignored.all() for each in made["train"]):
         raise DataError(f"{listed}: no training picture has a box that can be learned.")
     targets = boxed(made)
     splits = {name: Split(targets[name], files=tuple(each.path for each in parts[name])) for name in made}
-    return Images(tuple(classes), splits, test_held_out=alone)
+    remarks = [
+        f'bad_boxes = "skip" leaves out {len(left_out):,} of {count:,} boxes, the first is {each}' for each in left_out[:1]
+    ]
+    return Images(tuple(classes), splits, test_held_out=alone, remarks=tuple(remarks))
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -166,11 +177,11 @@ def _divided(pictures: Sequence[Picture], fraction: float) -> Parts:
     return {"train": [each for each, held in pairs if not held], "test": [each for each, held in pairs if held]}
 
 
-def _boxes(picture: Picture, numbers: Mapping[str, int], *, skip: bool) -> Boxes:
-    """Return a picture's boxes in pixels.
+def _boxes(picture: Picture, numbers: Mapping[str, int], left_out: list[str] | None) -> Boxes:
+    """Return a picture's boxes in pixels; those that cannot be learned are left out, and told in `left_out`.
 
     Raises:
-        DataError: the picture has another size than its file says, or a box cannot be learned.
+        DataError: the picture has another size than its file says, or, where `left_out` is None, a box cannot be learned.
     """
     try:
         height, width = size_of(picture.path)
@@ -188,12 +199,15 @@ def _boxes(picture: Picture, numbers: Mapping[str, int], *, skip: bool) -> Boxes
         sides = np.array(box.sides, np.float64) * (*unit, *unit)
         clipped = sides.clip(0, (width, height, width, height)).astype(np.float32)
         wrong, hints = _problem(box, sides, clipped, (height, width), numbers, relative=picture.relative)
-        if wrong and not skip:
+        said = f"{picture.listed}: {box.where} of {picture.path.name}: {wrong}"
+        if wrong and left_out is None:
             raise DataError(
-                f"{picture.listed}: {box.where} of {picture.path.name}: {wrong}.",
+                f"{said}.",
                 *hints,
                 'data.options.bad_boxes = "skip" leaves such boxes out',
             )
+        if wrong and left_out is not None:
+            left_out.append(said)
         if not wrong:
             kept.append((clipped, numbers[box.name], box.ignored))
     return Boxes(

@@ -1,6 +1,7 @@
 """Data sets of boxes: the same pictures in three layouts, and what is wrong in files is named with its path."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,9 @@ def test_a_box_that_cannot_be_learned_is_named_or_left_out(tmp_path: Path, chang
         found("coco", tmp_path, train=COCO[0], test=COCO[1])
     _, images = found("coco", tmp_path, train=COCO[0], test=COCO[1], bad_boxes="skip")
     assert rows(images, "train")["a"] == [(1, 30, 0, 60, 40)]
+    (said,) = images.remarks
+    assert said.startswith('bad_boxes = "skip" leaves out 2 of 6 boxes, the first is ')
+    assert re.search(words, said)
 
 
 def test_damaged_coco_is_named(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def count(
         ),
         classes,
         kind.count(targets["train"], len(classes)) if "train" in parts else (),
-        (*_missing_classes(resolved, images, targets), *class_names.alike(classes), *unused(found)),
+        (*_missing_classes(resolved, images, targets), *class_names.alike(classes), *unused(found), *images.remarks),
         _fold_choice(resolved, fold, own_test=len(images.splits["test"].targets) if "test" in images.splits else 0),
         pixels=_pixels(resolved, targets["train"], len(classes)) if "train" in parts else (),
     )

@@ -46,11 +46,13 @@ class Images:
         splits: "train", and where the data set has them "validation" and "test".
         test_held_out: The data set has no test images of its own, and `hold_out` chose them among its training images. A
             cross-validation then divides all of these images.
+        remarks: What a person should know of what was read, a line each: boxes that are left out. The plan and the result say so.
     """
 
     classes: tuple[str, ...]
     splits: Mapping[str, Split]
     test_held_out: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
