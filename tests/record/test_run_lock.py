@@ -148,3 +148,23 @@ def test_who_only_looks_whether_a_run_is_free_keeps_nobody_from_it(tmp_path: Pat
         monkeypatch.setattr(time, "sleep", lambda _: looking.close())
         with run_lock.locked(tmp_path):
             assert looking.closed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
+def test_run_whose_killed_process_had_forked_one_that_lives_is_not_running(tmp_path: Path) -> None:
+    """The lock is that of this process, as a fork inherits it; who took it has ended."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    with run_lock.locked(tmp_path):
+        holder, lock = tmp_path / run_lock.HOLDER, tmp_path / run_lock.LOCK
+        os.utime(holder, (0, 0))
+        assert not lock_holder.is_gone(holder, lock), "its process is there"
+        ended.wait()
+        changed(tmp_path, process=ended.pid)
+        assert not lock_holder.is_gone(holder, lock), "it gave a sign a moment ago: its number may be one of a container"
+        os.utime(holder, (0, 0))
+        assert lock_holder.is_gone(holder, lock)
+        with (
+            pytest.raises(RunLocked, match="was killed, and a process that it had started keeps its lock"),
+            run_lock.locked(tmp_path),
+        ):
+            pass

@@ -116,14 +116,36 @@ def is_gone(path: Path, lock: Path) -> bool:
 
     Args:
         path: The file.
-        lock: That of the lock, which the system gives up when its process ends; where it cannot tell, a process without a sign is gone.
+        lock: That of the lock, which the system gives up when its process ends, and those that it had forked. Where it cannot tell, a process
+            without a sign is gone.
     """
     holder = read(path)
     if holder is None or not holder.is_here:
         return False
     free = file_lock.is_free(lock)
+    return _is_silent_now(path) if free is None else free or has_heirs(path)
+
+
+def has_heirs(path: Path) -> bool:
+    """Return whether who holds a lock has ended, and a process that it had forked keeps the lock, as the file of the holder tells.
+
+    A process in a container has another number there, and gives signs.
+    """
+    holder = read(path)
+    if holder is None or not holder.is_here or not hasattr(os, "fork"):
+        return False
+    try:
+        os.kill(holder.process, 0)  # asks whether it is there
+    except ProcessLookupError:
+        return _is_silent_now(path)
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _is_silent_now(path: Path) -> bool:
     with contextlib.suppress(OSError):
-        return time.time() - path.stat().st_mtime > SILENCE if free is None else free
+        return time.time() - path.stat().st_mtime > SILENCE
     return False
 
 

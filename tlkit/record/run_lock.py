@@ -17,6 +17,7 @@ from tlkit.record import file_lock, lock_holder
 from tlkit.record.lock_holder import Holder
 
 LOCK, HOLDER = ".lock", ".holder"
+_HEIR = "end that process; nothing was changed"
 _WAIT = "wait for it, or stop it; nothing was changed"
 
 
@@ -74,6 +75,10 @@ def locked(
     def refuse_alive() -> None:
         """Refuse a holder that may live."""
         holder = lock_holder.read(said)
+        if lock_holder.has_heirs(said):
+            raise RunLocked(
+                f"{folder}: {holder} was killed, and a process that it had started keeps its lock.", _HEIR
+            ) from None
         if holder is None or holder.is_here:
             raise held_by from None
         note(f"{folder}: {holder} has locked this; its lock counts no more if {lock_holder.SILENCE:.0f} s bring no sign of it")
