@@ -32,6 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import machine, pair, session, verdicts
 from benchmarks.cases import Job
 from benchmarks.session import Benchmark, Here
+from tlkit import units
 from tlkit.errors import TlkitError
 from tlkit.record import benchmarks
 from tlkit.record.benchmarks import Record
@@ -135,7 +136,7 @@ def _tell(bar: Progress, benchmark: Benchmark, here: Here, job: Job) -> None:
     """Say what is measured now, and whether its result can be compared, which is known for certain only now."""
     unlike = benchmark.unlike(here, job)
     said = f"; cannot be compared: {unlike}" if unlike and not benchmark.unlike(here) else ""
-    _say(bar, f"{benchmark.name}: {job.train} images, {here.rounds} rounds{said}")
+    _say(bar, f"{benchmark.name}: {units.images(job.train)}, {units.counted(here.rounds, 'round')}{said}")
 
 
 def _here(rounds: int) -> Here:

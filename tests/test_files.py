@@ -335,6 +335,13 @@ def test_a_home_folder_that_no_shell_resolved_is_resolved(
         folder()
 
 
+def test_a_variable_that_names_a_file_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.safetensors").write_bytes(b"1")
+    monkeypatch.setenv("TLKIT_WEIGHTS", str(tmp_path / "net.safetensors"))
+    with pytest.raises(TlkitError, match=r"net\.safetensors: is a file, and TLKIT_WEIGHTS names a folder"):
+        files.named_folder("TLKIT_WEIGHTS")
+
+
 @pytest.mark.usefixtures("read")
 def test_hashes_of_files_that_are_gone_are_forgotten_once_in_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_digests, "_SWEPT", 4)

@@ -19,7 +19,7 @@ def cache_folder() -> Path:
     Raises:
         TlkitError: there is no home folder.
     """
-    return named_folder("TLKIT_CACHE") or home_cache() / "store"
+    return _expanded("TLKIT_CACHE") or home_cache() / "store"
 
 
 def told_cache() -> str:
@@ -34,13 +34,12 @@ def named_folder(variable: str) -> Path | None:
     """Return the folder in an environment variable, with "~" expanded; None if it is not set.
 
     Raises:
-        TlkitError: there is no such home folder.
+        TlkitError: it is a file, or there is no such home folder.
     """
-    value = os.environ.get(variable)
-    try:
-        return Path(value).expanduser() if value else None
-    except RuntimeError as error:
-        raise TlkitError(f"{variable}={value}: there is no such home folder.", "write the folder in full") from error
+    folder = _expanded(variable)
+    if folder is not None and folder.is_file():
+        raise TlkitError(f"{variable}={folder}: is a file, and {variable} names a folder.", f"{variable}={folder.parent}")
+    return folder
 
 
 def home_cache() -> Path:
@@ -55,6 +54,15 @@ def home_cache() -> Path:
         raise TlkitError(
             "~/.cache/tlkit: there is no home folder.", "set HOME, or TLKIT_CACHE, TLKIT_DATA and TLKIT_WEIGHTS"
         ) from error
+
+
+def _expanded(variable: str) -> Path | None:
+    """Return the path in an environment variable; None if it is not set. A cache that cannot be used is no error."""
+    value = os.environ.get(variable)
+    try:
+        return Path(value).expanduser() if value else None
+    except RuntimeError as error:
+        raise TlkitError(f"{variable}={value}: there is no such home folder.", "write the folder in full") from error
 
 
 def shown(path: os.PathLike[str]) -> str:

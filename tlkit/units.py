@@ -18,12 +18,17 @@ def pixels(size: Size) -> str:
 
 def channels(count: int) -> str:
     """Return a number of bands as text: "1 band", "13 bands"."""
-    return "1 band" if count == 1 else f"{count} bands"
+    return counted(count, "band")
 
 
 def images(count: int, *, kind: str = "") -> str:
     """Return a number of images as text; `kind` stands before the noun, "test "."""
-    return f"1 {kind}image" if count == 1 else f"{count:,} {kind}images"
+    return counted(count, f"{kind}image")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, which ends in "s" where it is not 1."""
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def size(count: float) -> str:

@@ -232,7 +232,7 @@ def test_what_trains_without_a_rate_is_said_once_with_its_tensors(
 def test_a_backbone_of_one_stage_is_called_by_the_name_of_the_stage() -> None:
     parameters = [Parameter("conv1.weight", "trunk"), Parameter("head.weight", "head")]
     (found,) = said_of(parameters, ["trunk"], {}, {"head": 1.0})
-    assert found.startswith("lr_groups: trunk trains but has no rate (1 tensors).")
+    assert found.startswith("lr_groups: trunk trains but has no rate (1 tensor).")
     (found,) = said_of([Parameter("conv2.weight", "top"), *parameters], ["trunk", "top"], {}, {"head": 1.0})
     assert found.startswith("lr_groups: backbone trains but has no rate (2 tensors).")
 
@@ -245,7 +245,7 @@ def test_parts_beside_the_head_without_a_rate_are_said_with_keys_that_toml_takes
         '  or freeze them, freeze.head = true, freeze."head.aux" = true, freeze."head.domain" = true'
     ]
     assert said_of([*PARAMETERS, aux], ORDER, {}, {"backbone": 1.0, "head.0": 1.0, "head.2": 1.0}) == [
-        "lr_groups: head.aux trains but has no rate (1 tensors).\n"
+        "lr_groups: head.aux trains but has no rate (1 tensor).\n"
         '  give it one, lr_groups."head.aux" = 1e-3, or freeze it, freeze."head.aux" = true'
     ]
 
@@ -325,8 +325,8 @@ def test_nothing_to_train_is_said() -> None:
         ({"backbone": True}, {"layer1.0": 1.0}, 'lr_groups."layer1.0": all of it is frozen'),
         ({}, {"stem": 1.0, "conv1": 1.0, "bn1": 1.0}, "lr_groups.stem: more specific keys cover all of it"),
         ({"layer1": True, "layer1.0": False, "layer1.1": False}, {}, "freeze.layer1: more specific keys cover all of it"),
-        ({"stem": Until(epochs=4)}, {}, "freeze.stem: its 4 epochs are the whole run of 4; it never trains"),
-        ({"features.1": Until(epochs=5)}, {}, 'freeze."features.1": its 5 epochs are the whole run of 4; it never trains'),
+        ({"stem": Until(epochs=4)}, {}, "freeze.stem: frozen in the whole run of 4 epochs; it never trains"),
+        ({"features.1": Until(epochs=5)}, {}, 'freeze."features.1": frozen in the whole run of 4 epochs; it never trains'),
     ],
 )
 def test_what_has_no_effect_is_said(freeze: dict[str, bool | Until], rates: dict[str, float | Rate], line: str) -> None:
@@ -353,7 +353,7 @@ def test_part_that_more_specific_keys_cover_is_said_even_where_another_map_says_
     assert divide(PARAMETERS, ORDER, freeze, rates, epochs=4).unused == (
         "lr_groups.head: all of it is frozen",
         "lr_groups.stem: more specific keys cover all of it",
-        "freeze.layer1: its 4 epochs are the whole run of 4; it never trains",
+        "freeze.layer1: frozen in the whole run of 4 epochs; it never trains",
         "freeze.layer1: more specific keys cover all of it",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
+from tlkit import units
 from tlkit.events import Epoch
 from tlkit.reports import tables
 from tlkit.reports.html import html
@@ -78,7 +79,7 @@ class History(Sequence[Epoch]):
     def __repr__(self) -> str:
         best = next((epoch for epoch in self.epochs if epoch.epoch == self.best_epoch), None)
         scores = "" if best is None or best.validation is None else f", val_accuracy {best.validation['accuracy']:.4f}"
-        return f"History({len(self.epochs)} epochs, best {self.best_epoch}{scores})"
+        return f"History({units.counted(len(self.epochs), 'epoch')}, best {self.best_epoch}{scores})"
 
     def _repr_html_(self) -> str:
         return html(tables.epochs(self.epochs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from tlkit import tasks
+from tlkit import tasks, units
 from tlkit.errors import TlkitError, nearest
 from tlkit.plugin import Backbone, Head
 from tlkit.recipe import augmentations, expansion, maps
@@ -178,7 +178,7 @@ def _sizes_problems(arm: Arm, backbone: Backbone, *, steps: bool) -> Iterator[Tl
         return
     if total != arm.schedule.epochs:
         yield TlkitError(
-            f"data.image_sizes: has sizes for {total} epoch{'' if total == 1 else 's'}, and schedule.epochs is {arm.schedule.epochs}.",
+            f"data.image_sizes: has sizes for {units.counted(total, 'epoch')}, and schedule.epochs is {arm.schedule.epochs}.",
             f"schedule.epochs = {total}, or other epochs of the sizes",
         )
     if backbone.flat and len({str(each.size) for each in given}) > 1:
@@ -242,6 +242,6 @@ def arm_problems(arm: Arm) -> Iterator[TlkitError]:
     schedule = arm.schedule
     if not isinstance(schedule, OneCycle) and schedule.warmup_epochs >= schedule.epochs and schedule.warmup_epochs > 0:
         yield TlkitError(
-            f"schedule.warmup_epochs: is {schedule.warmup_epochs}, but the whole run has {schedule.epochs} epochs.",
+            f"schedule.warmup_epochs: is {schedule.warmup_epochs}, but the whole run has {units.counted(schedule.epochs, 'epoch')}.",
             "give it less than schedule.epochs",
         )

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from tlkit import units
 from tlkit.errors import MOST_CHECKED, TlkitError, first_few, nearest
 from tlkit.recipe.map_tables import BACKBONE, Auto, Rate, Until
 from tlkit.recipe.messages import dotted
@@ -207,7 +208,7 @@ def _without_rate(partition: Partition, stages: Sequence[str], keys: Iterable[st
         missing = {BACKBONE: sum(missing.pop(stage) for stage in stages), **missing}
     if not missing:
         return []
-    counted = f" ({sum(missing.values())} tensors)" if tensors else ""
+    counted = f" ({units.counted(sum(missing.values()), 'tensor')})" if tensors else ""
     if len(missing) == 1:
         (part,) = missing
         fix = f"give it one, {dotted('lr_groups', part)} = 1e-3, or freeze it, {dotted('freeze', part)} = true"
@@ -287,7 +288,9 @@ def _unused(owned: Sequence[Owned], stages: Sequence[str], freeze: Freeze, rates
     for key, reached in _covered(freeze, owned, stages).items():
         value = freeze[key]
         if isinstance(value, Until) and value.epochs >= epochs:
-            lines.append(f"{dotted('freeze', key)}: its {value.epochs} epochs are the whole run of {epochs}; it never trains")
+            lines.append(
+                f"{dotted('freeze', key)}: frozen in the whole run of {units.counted(epochs, 'epoch')}; it never trains"
+            )
         if reached and not any(winner(freeze, one.parameter, stages) == key for one in reached):
             lines.append(f"{dotted('freeze', key)}: more specific keys cover all of it")
     return lines

@@ -18,8 +18,8 @@ def census(found: Census, *, rows: int) -> RenderableType:
         found: The measurements.
         rows: Number of rows that are shown.
     """
-    title = f"{found.network}, {found.images} images of {units.pixels(found.image_size)}, {found.compute_format}, "
-    title += f"{found.threads} thread{'' if found.threads == 1 else 's'}: a step takes {found.step_seconds * 1e3:,.0f} ms"
+    title = f"{found.network}, {units.images(found.images)} of {units.pixels(found.image_size)}, {found.compute_format}, "
+    title += f"{units.counted(found.threads, 'thread')}: a step takes {found.step_seconds * 1e3:,.0f} ms"
     table = plain_table.of("convolution", "computed", title=title)
     for name in ("calls", "ms", "of the step", "kernel", "ms with it", "GFLOP/s", "below the best"):
         table.add_column(name, justify="left" if name == "kernel" else "right", no_wrap=True)
@@ -49,5 +49,6 @@ def _below(found: Census, *, left: int, share: float) -> list[str]:
     ]
     if found.replaced:
         times = f"the step is expected to be {found.speedup:.2f} times faster"
-        lines += [f"{found.replaced} gradients are faster with other kernels than the library's: {times}."]
+        faster = f"{units.counted(found.replaced, 'gradient')} {'is' if found.replaced == 1 else 'are'} faster"
+        lines += [f"{faster} with other kernels than the library's: {times}."]
     return lines

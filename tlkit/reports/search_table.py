@@ -37,7 +37,7 @@ def space(plan: SearchPlan) -> RenderableType:
 
 def summary(plan: SearchPlan) -> str:
     """Return what a search does, in one sentence."""
-    trials = "1 trial" if plan.most == 1 else f"{plan.most} trials"
+    trials = units.counted(plan.most, "trial")
     trials += f", {plan.at_once} at once," if plan.at_once > 1 else ""
     limit = "" if plan.timeout is None else f", none begins after {units.seconds(plan.timeout)}"
     pruner = "no pruner" if plan.pruner == "none" else f"pruner {plan.pruner}"
@@ -95,7 +95,7 @@ class _Trials:
 def title(search: SearchRecord) -> str:
     """Return what the table of trials shows."""
     count, shown_ = len(search.trials), min(SHOWN, len(search.trials))
-    which = f"the best {shown_} of {count} trials" if shown_ < count else f"{count} trials"
+    which = f"the best {shown_} of {count} trials" if shown_ < count else units.counted(count, "trial")
     return f"{which} of arm {search.arm}, seed {search.seed}, by validation {tasks.metric_label(search.metric)}"
 
 

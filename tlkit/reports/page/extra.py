@@ -8,6 +8,6 @@ _LIBRARIES = ("plotly", "jinja2")
 
 
 def missing() -> str:
-    """Return what is missing and how to install it; "" where all is here."""
+    """Return what is missing for a page and how to install it; "" where all is here."""
     absent = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
-    return f"report.html needs {' and '.join(absent)}: pip install 'tlkit[report]'" if absent else ""
+    return f"the report needs {' and '.join(absent)}: pip install 'tlkit[report]'" if absent else ""
