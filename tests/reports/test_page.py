@@ -232,6 +232,9 @@ def test_table_has_the_mean_and_interval_over_seeds(applied: Path, arms: list[Sh
     assert (notes, "of" in heads) == ([by, f"Each network has {size} parameters."], False), "it is the same of all arms"
     assert {len(row.cells) for row in shown} == {len(heads)}
     assert notes[-1] in (applied / "report.html").read_text()
+    assert arm_table.table([arms[0], dataclasses.replace(arms[0], name="same")])[2][1:] == [
+        f"Each network has {size} parameters.", f"Each trains {arms[0].first.result.parameters.trained:,} parameters.",
+    ]  # fmt: skip
     one = ShownArm(arms[0].name, [larger(run) for run in arms[0].runs[:1]])
     heads, shown, notes = arm_table.table([one, *arms[1:]])
     assert (heads, notes) == (arm_table.columns(arms), [])
@@ -571,14 +574,14 @@ def test_folder_without_runs_is_named(run: Cli, tmp_path: Path) -> None:
 def test_apply_without_plotly_says_what_to_install_and_draws_the_curves(
     toy_recipe: Path, run: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tlkit.reports.page.extra.missing", lambda: "report.html needs plotly: pip install 'tlkit[report]'")
+    monkeypatch.setattr("tlkit.reports.page.extra.missing", lambda: "the report needs plotly: pip install 'tlkit[report]'")
     code, output, said = run("apply", toy_recipe, "--set", "schedule.epochs=1")
     assert code == 0
     assert "pip install 'tlkit[report]'" in said
     assert "report:" not in output
     assert (tmp_path / "runs/toy/curves.svg").is_file()
     assert not (tmp_path / "runs/toy/report.html").exists()
-    with pytest.raises(TlkitError, match=r"report\.html needs plotly"):
+    with pytest.raises(TlkitError, match="the report needs plotly"):
         api.report(tmp_path / "runs/toy", tmp_path / "x.html")
 
 

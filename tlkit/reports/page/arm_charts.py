@@ -181,6 +181,7 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
                 "mode": "markers+text",
                 "text": [arm.name],
                 "textposition": "top center",
+                "cliponaxis": False,  # a name beside the edge is read all the same
                 "name": arm.name,
                 "marker": {"size": 12, "color": COLOURS[place % len(COLOURS)]},
             }
@@ -190,6 +191,9 @@ def tradeoff(arms: Sequence[ShownArm]) -> Chart | None:
             del axes[name]
     for each, x in zip(data, next(iter(axes.values())), strict=True):
         each["x"] = x
+    if len(data) > 1:
+        for each, side in ((min(data, key=lambda each: each["x"]), "right"), (max(data, key=lambda each: each["x"]), "left")):
+            each["textposition"] = f"top {side}"
     alt = "; ".join(f"{each['name']} {selection.value({by: each['y'][0]}, by)}" for each in data)
     layout = {
         "xaxis": {"title": {"text": next(iter(axes))}},
@@ -247,7 +251,7 @@ def _auxiliary(run: ShownRun) -> list[tuple[int, float]]:
 def _scale(metric: str, data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the axis of a metric: accuracy in percent, and a loss that spans more than a factor of 20 on a logarithmic scale."""
     if metric == "accuracy":
-        return {"tickformat": ".0%"}
+        return {"tickformat": ".2~%"}  # of few points a tick is a part of one
     if metric != "loss":
         return {"rangemode": "tozero"}
     values = [value for trace in data for value in trace["y"] if value > 0]

@@ -17,9 +17,13 @@ from tlkit.reports.page import comparison
 from tlkit.reports.page.arm_scores import arm_named, interval_of, judged_by, leads, mean_of, on_target
 from tlkit.reports.page.runs import ShownArm
 
-_INTERVAL, _BY, _OF = "95 % interval", "interval by", "of"  # heads of columns
+_INTERVAL, _BY, _TRAINED, _OF = "95 % interval", "interval by", "parameters trained", "of"  # heads of columns
 # What is said beneath the table where all arms have the same in a column.
-_ALIKE = {_BY: "How the 95 % intervals were computed: {}.", _OF: "Each network has {} parameters."}
+_ALIKE = {
+    _BY: "How the 95 % intervals were computed: {}.",
+    _OF: "Each network has {} parameters.",
+    _TRAINED: "Each trains {} parameters.",
+}
 
 
 @dataclass(frozen=True)
@@ -118,15 +122,15 @@ def _pairs(arm: ShownArm, arms: Sequence[ShownArm], baseline: str, against: str)
         each = arm.summary(name)
         found.append((tasks.metric_label(name), "" if each is None else selection.value({name: each["mean"]}, name)))
     times = [line["seconds"] for run in arm.runs for line in run.metrics]
-    rates = [rate for run in arm.runs for line in run.metrics if (rate := line.get("images_per_second")) is not None]
+    rates = [each for run in arm.runs for line in run.metrics if (each := line.get("images_per_second")) is not None]
     return [
         *found,
         ("best epoch", ", ".join(sorted({str(run.result.best_epoch) for run in arm.runs}, key=int))),
-        ("parameters trained", f"{first.parameters.trained:,}"),
+        (_TRAINED, f"{first.parameters.trained:,}"),
         (_OF, f"{first.parameters.total:,}"),
         ("s / epoch", f"{numbers.median(times):.1f}" if times else ""),
         ("seconds", f"{sum(run.result.seconds for run in arm.runs):,.0f}"),
-        ("images/s", f"{numbers.median(rates):,.0f}" if rates else ""),
+        ("images/s", f"{rate:,.{1 if rate < 10 else 0}f}" if rates and (rate := numbers.median(rates)) else ""),
     ]
 
 

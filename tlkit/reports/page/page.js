@@ -88,6 +88,16 @@
       });
     }
   }
+  // On paper nothing can be unfolded, and a chart is as wide as it is told to be.
+  const PAPER = 680; // pixels of CSS, of 96 an inch: A4 and Letter less their margins
+  window.addEventListener("beforeprint", () => {
+    document.querySelectorAll("details").forEach((each) => { each.open = true; });
+    for (const name of drawn.keys()) Plotly.relayout(name, { width: PAPER });
+  });
+  window.addEventListener("afterprint", () => {
+    for (const name of drawn.keys()) Plotly.relayout(name, { width: null, autosize: true });
+  });
+
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", recolour);
   document.getElementById("theme").addEventListener("click", () => {

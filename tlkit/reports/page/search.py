@@ -86,7 +86,7 @@ def importance(search: SearchRecord, number: int) -> Chart | None:
     ]
     layout = {
         "xaxis": {
-            "title": {"text": "share of the variance between trials (fANOVA)"},
+            "title": {"text": "share of the variance (fANOVA)"},
             "tickformat": ".0%",
             "rangemode": "tozero",
         },
