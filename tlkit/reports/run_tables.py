@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -60,8 +60,14 @@ def _cells(run: ListedRun, folder: str, label: str) -> dict[str, str]:
         "age": _age(time.time() - run.written),
         "size": units.size(run.bytes),
         _FOLDER: folder,
-        _DIFFERS: ", ".join(f"{key} = {value(found)}" for key, found in run.differs.items()),
+        _DIFFERS: ", ".join(f"{key} = {value(found)}" for key, found in _telling(run.differs)),
     }
+
+
+def _telling(differs: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield the keys in which a run differs, without those that it lacks because another `name` or `kind` of their table has none."""
+    named = {table for key in differs for table, _, last in [key.rpartition(".")] if last in ("name", "kind")}
+    return ((key, each) for key, each in differs.items() if each is not None or key.rpartition(".")[0] not in named)
 
 
 def differences(found: RunDifferences) -> RenderableType:

@@ -1,12 +1,13 @@
 """Rows of many columns as one table, or as several below each other where a terminal is narrower. Nothing here prints.
 
-The rule: no cell and no heading of a column is cut. Each table begins with the first column, so that its rows can be told apart.
+The rule: no cell and no heading of a column is cut. Each table begins with the first column, so that its rows can be told apart, and all but
+the first leave out rows that say nothing there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -59,8 +60,10 @@ class Rows:
             moved += [each for each in first if each in group]
             first = [each for each in first if each not in group]
         first, *rest = _packed(first, fits)
-        for columns in (first, *_packed([*chain.from_iterable(rest), *moved], fits)):
-            yield self._table([name, *columns], wraps=not fits(columns))
+        yield self._table([name, *first], wraps=not fits(first))
+        for columns in _packed([*chain.from_iterable(rest), *moved], fits):
+            telling = replace(self, rows=[row for row in self.rows if any(row[each] for each in columns)])
+            yield telling._table([name, *columns], wraps=not fits(columns))
 
     def _table(self, columns: Sequence[str], *, wraps: bool = False) -> Table:
         """Return one table; one that is too wide with a single column folds that too."""

@@ -5,51 +5,66 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tlkit import files
 from tlkit.record import benchmarks
 from tlkit.record.benchmarks import Record, Verdict
-from tlkit.reports import plain_table, svg
+from tlkit.reports import svg
 
 _COLUMNS = 3  # panels side by side
 _LABELS = 6  # dates below a panel
+_HEADS, _LEFT = ("date", "commit", "images/s", "ratio", "spread", "change", "epoch", "memory"), 2  # the first two are text
 
 
-def table(machine: str, records: Sequence[Record]) -> Table:
-    """Return the history of one kind of machine, each benchmark's sessions together, the oldest first.
+def table(machine: str, records: Sequence[Record]) -> RenderableType:
+    """Return the history of one kind of machine, each benchmark's sessions below its name, the oldest first; 80 columns hold it.
 
     Args:
         machine: Names it.
         records: In any order.
     """
-    title = f"{machine}: ratio is the speed relative to a plain PyTorch loop, timed in alternation"
-    shown = plain_table.of("recipe", title=title)
-    for name in ("arm", "mode", "date", "commit"):
-        shown.add_column(name, no_wrap=True)
-    for name in ("images/s", "ratio", "spread", "change", "epoch", "memory"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    for sessions in benchmarks.latest(records).values():
-        for position, record in enumerate(sessions):
-            verdict = Verdict(record, sessions[position - 1] if position else None)
-            shown.add_row(
-                *([record.recipe, record.arm, record.mode] if position == 0 else [""] * 3),
-                record.date[:16].replace("T", " "),
-                Text(record.commit[:13]),
-                f"{record.images_per_second:,.1f}",
-                f"{record.ratio:.2f}",
-                f"{record.spread:.0%}",
-                Text("" if verdict.change is None else f"{verdict.change:+.0%}", style="bold red" if verdict.slower else ""),
-                f"{record.epoch_seconds:,.0f} s",
-                f"{record.peak_anonymous / 2**20:,.0f} MiB",
-            )
-    return shown
+    found = {
+        f"{sessions[0].recipe}: {sessions[0].arm}, {sessions[0].mode}": [
+            _session(record, Verdict(record, sessions[place - 1] if place else None)) for place, record in enumerate(sessions)
+        ]
+        for sessions in benchmarks.latest(records).values()
+    }
+    every = [list(map(Text, _HEADS)), *chain.from_iterable(found.values())]
+    widths = [max(len(row[place]) for row in every) for place in range(len(_HEADS))]
+
+    def line(cells: Sequence[Text]) -> Text:
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+            cell.align("left" if place < _LEFT else "right", width)
+        return Text("  ").join(cells)
+
+    title = Text(f"{machine}: ratio is the speed against that of a plain PyTorch loop", style="italic")
+    parts = [title, line([Text(name, style="bold") for name in _HEADS])]
+    for name, rows in found.items():
+        parts += [Text(name, style="bold"), *map(line, rows)]
+    return Group(*parts)
+
+
+def _session(record: Record, verdict: Verdict) -> list[Text]:
+    """Return the cells of a session, by `_HEADS`."""
+    dirty = "+" if record.commit.endswith("+") else ""
+    return [
+        Text(record.date[:10]),
+        Text(f"{record.commit[:7]}{dirty}"),
+        Text(f"{record.images_per_second:,.1f}"),
+        Text(f"{record.ratio:.2f}"),
+        Text(f"{record.spread:.0%}"),
+        Text("" if verdict.change is None else f"{verdict.change:+.0%}", style="bold red" if verdict.slower else ""),
+        Text(f"{record.epoch_seconds:,.0f} s"),
+        Text(f"{record.peak_anonymous / 2**20:,.0f} MiB"),
+    ]
 
 
 def write(path: Path, machine: str, records: Sequence[Record]) -> None:
