@@ -210,7 +210,7 @@ def changes(arms: Sequence[ShownArm]) -> Chart | None:
     known = [
         (place, arm, arm.first.data.about["changes"]) for place, arm in enumerate(arms) if arm.first.data.about.get("changes")
     ]
-    if not known:
+    if not any(value for _, _, moved in known for value in moved.values()):  # as where all heads are solved
         return None
     data = [
         {

@@ -66,12 +66,12 @@ def table(
 ) -> tuple[list[str], list[Row], list[str]]:
     """Return `columns` and `rows` as the page shows them, and what is said beneath them.
 
-    Columns of intervals are left out where no arm has one, and wide ones that say the same of all arms: a sentence says it.
+    Columns without any cell are left out, and wide ones that say the same of all arms: a sentence says it.
     """
     heads, found = columns(arms, baseline), rows(arms, baseline, ensembles)
     intervals = [place for place, head in enumerate(heads) if head.startswith(_INTERVAL)]
-    without = [place for place in intervals if not any(row.cells[place] for row in found)]
-    no_interval, notes = without == intervals, list[str]()
+    without = [place for place in range(len(heads)) if not any(row.cells[place] for row in found)]
+    no_interval, notes = all(place in without for place in intervals), list[str]()
     for name, told in _ALIKE.items():
         said = set() if name == _BY and no_interval else {row.cells[heads.index(name)] for row in found} - {""}
         if len(said) <= 1:

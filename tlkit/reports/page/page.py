@@ -104,7 +104,7 @@ def render(
         *_there(arm_charts.deciding(arms), arm_charts.rates(arms), range_tests.chart(arms), arm_charts.tradeoff(arms)),
     ]
     changed = _there(arm_charts.changes(arms))
-    sees = seen.seen([seen.of(arm) for arm in arms])
+    sees = [each for each in seen.seen([seen.of(arm) for arm in arms]) if each.has_any]
     shown_data = data.data(arms)
     apart = domains.shown(arms)
     spent = _there(times.by_kind(arms), times.timeline(arms))

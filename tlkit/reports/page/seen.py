@@ -95,6 +95,11 @@ class Seen:
     calibration: str = ""
     notes: Sequence[str] = ()
 
+    @property
+    def has_any(self) -> bool:
+        """Whether there is something to show."""
+        return any((self.groups, self.classes, self.charts, self.pairs, self.matrix, self.excited, self.notes))
+
 
 _TITLES = {
     "wrong": "Most wrong: what it thought, and what it is",
