@@ -1,6 +1,8 @@
 """Which data set reads a folder that a run is evaluated on, and with which options."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from tlkit import tasks
 from tlkit.errors import TlkitError
 from tlkit.recipe.tables import DataTable
 from tlkit.run import evaluated_images
+from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
 
 
@@ -65,3 +68,18 @@ def test_a_table_outside_of_a_folder_is_not_of_its_images(photos: Path, tmp_path
     assert found(place, DataTable(name="csv", options=options | {"path": str(place)}), task="multi_label")[0] == "csv"
     folder = DataTable(name="coco", options={"path": "elsewhere", "images": str(file.parent)})
     assert "data.options.images=PATH" in found(place, folder, task="anchor_detection")[0], "a folder, too"
+
+
+def test_a_class_that_no_image_of_several_has_is_said(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of another hospital, which looked for some of the findings."""
+    for name in ("_was_trained_on", "_trained_on"):
+        monkeypatch.setattr(evaluated_images, name, lambda *_: None)
+    (photos / "labels.csv").write_text("path,label\nants/1.png,ants|old\nbees/1.png,bees\n")
+    network = SimpleNamespace(task=tasks.get("multi_label"))
+    notes: list[str] = []
+    settings = [f"data.options.path={photos}", "data.options.separator='|'", "data.options.test_fraction=0"]
+    for classes in (("ants", "bees", "old"), ("ants", "bees", "old", "young")):
+        predictor = cast(Predictor, SimpleNamespace(network=network, classes=classes))
+        places = Places(recipe=photos)
+        evaluated_images.find(predictor, photos, DataTable(name="csv"), "csv", settings, places=places, note=notes.append)
+    assert ["no image is labelled young" in note for note in notes] == [True]
