@@ -69,7 +69,7 @@ def find(
 
 def _without(targets: NDArray[Any], classes: Sequence[str]) -> list[str]:
     """Return the classes that no image has, where an image may have several."""
-    return [name for name, found in zip(classes, targets.any(0).tolist(), strict=True) if not found]
+    return [name for name, has in zip(classes, targets.T, strict=True) if not has.any()]
 
 
 def _found(
