@@ -105,8 +105,7 @@ def test_mean_and_deviation_are_those_of_the_training_images_alone(recipe: Path)
     assert json.loads((run / "plan.json").read_text())["input"]["mean"] == given["mean"]
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".tif"])
-@pytest.mark.parametrize("values", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(("values", "suffix"), [("uint8", ".npy"), ("uint16", ".npy"), ("uint16", ".tif"), ("float32", ".tif")])
 def test_predictions_are_those_of_plain_torch(tmp_path: Path, suffix: str, values: str) -> None:
     arrays = (
         (ARRAYS // 32).astype(np.uint8) if values == "uint8" else ARRAYS.astype(values) / (1 if values == "uint16" else 1e4)
@@ -342,12 +341,12 @@ def test_evaluate_reads_a_folder_of_bands(recipe: Path, run: Cli, tmp_path: Path
     assert json.loads(out)["metrics"]["accuracy"] == pytest.approx(float((answers == LABELS).mean()))
 
 
-@pytest.mark.parametrize("values", ["uint8", "float32"])
-def test_an_exported_graph_takes_bands_of_any_size(tmp_path: Path, values: str) -> None:
-    arrays = (ARRAYS // 32).clip(0, 255).astype(np.uint8) if values == "uint8" else ARRAYS.astype(values)
+def test_an_exported_graph_takes_bands_of_any_size(tmp_path: Path) -> None:
+    """Of float32; the graphs of whole numbers are those that onnxruntime is asked for, below."""
+    arrays = ARRAYS.astype(np.float32)
     toy_bands.folder(tmp_path / "images", arrays, LABELS)
     (tmp_path / "bands.toml").write_text(RECIPE)
-    folder = applied(tmp_path / "bands.toml")
+    folder = applied(tmp_path / "bands.toml", "schedule.epochs=1")
     made = tlkit.export(folder, "torch-export", tmp_path / "out" / "bands.pt2")
     graph = torch.export.load(made.file).module()
     np.testing.assert_allclose(graph(torch.from_numpy(arrays)).detach().numpy(), by_hand(folder, arrays), atol=1e-4)
