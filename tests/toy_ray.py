@@ -2,7 +2,7 @@
 
     python toy_ray.py FOLDER
 
-FOLDER holds toy.toml, six runs, searched.toml, and pictures with toy.pth. Of each use, what it wrote lies in FOLDER, in folders of these names:
+FOLDER holds toy.toml, four runs, searched.toml, and pictures with toy.pth. Of each use, what it wrote lies in FOLDER, in folders of these names:
 
     shared      an arm of toy.toml in runs of two processes, one of which is killed
     searched    the trials of searched.toml, each in two processes
