@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import SequenceMatcher, get_close_matches
@@ -297,3 +297,8 @@ def first_few(names: Iterable[str], most: int = 5) -> str:
     """Return the first names, and whether there are others."""
     listed = list(names)
     return ", ".join(listed[:most]) + (" and others" if len(listed) > most else "")
+
+
+def first_and_more(names: Sequence[str], most: int, between: str = ", ") -> str:
+    """Return the first names, and how many others there are."""
+    return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tlkit import files, tasks
 from tlkit.engine.images import decode
-from tlkit.errors import RunFolderError, TlkitError, option
+from tlkit.errors import RunFolderError, TlkitError, first_and_more, option
 from tlkit.exports import library_files
 from tlkit.exports.finished_run import FinishedRun
 from tlkit.exports.forms import Form
@@ -62,7 +62,7 @@ def _markdown(name: str) -> str:
 
 def _head(run: FinishedRun) -> str:
     names, result = run.predictor.classes, run.result
-    listed = ", ".join(map(_markdown, names[:_SHOWN])) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    listed = first_and_more([*map(_markdown, names)], _SHOWN)
     title = f"{run.arm.backbone.name} for {len(names)} classes of {run.arm.data.name}"
     told = (
         "" if result is None else f" of the recipe `{result.recipe}`, {run_folder.label(result.arm, result.seed, result.fold)}"

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tlkit.errors import WeightsError
+from tlkit.errors import WeightsError, first_and_more
 from tlkit.network import torch_files
 
 _SHOWN = 6  # names that a message lists
@@ -157,10 +157,10 @@ def _parts(path: Path, contents: object) -> tuple[str, ...]:
     """Lines that list what a file holds."""
     if not isinstance(contents, Mapping):
         return (f"it holds an object of type {type(contents).__name__}",)
-    found = [f"it holds: {_listed([str(key) for key in contents])}"] if contents else ["it is empty"]
+    found = [f"it holds: {first_and_more([str(key) for key in contents], _SHOWN)}"] if contents else ["it is empty"]
     holders = [f'"{path.name}#{name}"' for name in _holders(contents)]
     if holders:
-        found.append(f"tensors are under some of its keys, which choose them: {_listed(holders)}")
+        found.append(f"tensors are under some of its keys, which choose them: {first_and_more(holders, _SHOWN)}")
     return tuple(found)
 
 
@@ -188,8 +188,3 @@ def _has_tensors(contents: object) -> bool:
     return isinstance(contents, Mapping) and any(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in contents.items()
     )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from tlkit.errors import WeightsError
+from tlkit.errors import WeightsError, first_and_more
 
 _PICKLE = 64 * 2**20  # bytes of a pickle that are looked through for the names of objects
 _SHOWN = 6  # names that a message lists
@@ -108,9 +108,8 @@ def load(path: Path) -> object:
             raise WeightsError(f"{path}: cannot be read as weights: it is a TorchScript program.", _SAVE) from error
         objects = sorted({*_objects(path), *re.findall(r"GLOBAL (\S+)", str(error))})
         if objects:
-            more = f" and {len(objects) - _SHOWN} more" if len(objects) > _SHOWN else ""
             raise WeightsError(
-                f"{path}: cannot be read as weights: it holds Python objects beside tensors: {', '.join(objects[:_SHOWN])}{more}.",
+                f"{path}: cannot be read as weights: it holds Python objects beside tensors: {first_and_more(objects, _SHOWN)}.",
                 "nothing of the file was run",
                 _SAVE,
             ) from error

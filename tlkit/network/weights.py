@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tlkit import files, plugin
-from tlkit.errors import PluginError, RunFolderError, WeightsError, nearest
+from tlkit.errors import PluginError, RunFolderError, WeightsError, first_and_more, nearest
 from tlkit.network import input_layer, tensor_files, tensor_writer
 from tlkit.network.network import Network
 from tlkit.network.tensor_files import NamedTensors
@@ -276,5 +276,4 @@ def _dtype(tensor: Tensor) -> str:
 
 
 def _listed(kind: str, names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{kind}: {'; '.join(names[:_SHOWN])}{more}" if names else ""
+    return f"{kind}: {first_and_more(names, _SHOWN, '; ')}" if names else ""

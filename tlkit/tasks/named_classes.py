@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlkit.errors import TlkitError, nearest
+from tlkit.errors import TlkitError, first_and_more, nearest
 from tlkit.recipe.losses import LossTable
 from tlkit.recipe.recipe import Arm
 from tlkit.recipe.tables import HeadTable
@@ -87,5 +87,5 @@ def weight_problems(arm: Arm, names: Sequence[str]) -> list[TlkitError]:
 
 
 def _no_class(place: str, name: str, names: Sequence[str], arm: Arm) -> TlkitError:
-    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    return TlkitError(f'{place}: {arm.data.name} has no class "{name}".', f"classes: {shown}", nearest(name, names))
+    shown = f"classes: {first_and_more(names, 10)}"
+    return TlkitError(f'{place}: {arm.data.name} has no class "{name}".', shown, nearest(name, names))
