@@ -13,6 +13,7 @@ from torchvision.transforms import RandomResizedCrop, functional
 
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.draws import Draw, Draws, uniform
+from tlkit.engine.augment.draws import noise as bytes_of
 from tlkit.engine.augment.windows import windows
 from tlkit.engine.images.normalisation import normalise
 from tlkit.plugin import IMAGENET, Convention
@@ -70,12 +71,12 @@ def test_every_draw_is_uniform_over_images(draw: Draw) -> None:
 
 def test_noise_is_every_byte_as_often_and_another_for_each_image() -> None:
     draws = Draws(0, 0, np.arange(40))
-    noise = np.stack([draws.noise(Draw.ERASE_NOISE, image, 5001) for image in range(40)])
+    noise = np.stack([bytes_of(draws.states(Draw.ERASE_NOISE)[[image]], 5001) for image in range(40)])
     assert stats.chisquare(np.bincount(noise.ravel(), minlength=256)).pvalue > 1e-3
     assert abs(np.corrcoef(noise)[~np.eye(40, dtype=bool)]).max() < 5 / 5001**0.5
     assert abs(np.corrcoef(noise[:, :-1].ravel(), noise[:, 1:].ravel())[0, 1]) < 5 / 200_000**0.5
-    np.testing.assert_array_equal(draws.noise(Draw.ERASE_NOISE, 7, 100), noise[7, :100])
-    np.testing.assert_array_equal(Draws(0, 0, np.array([7])).noise(Draw.ERASE_NOISE, 0, 5001), noise[7])
+    np.testing.assert_array_equal(bytes_of(draws.states(Draw.ERASE_NOISE)[[7]], 100), noise[7, :100])
+    np.testing.assert_array_equal(bytes_of(Draws(0, 0, np.array([7])).states(Draw.ERASE_NOISE), 5001), noise[7])
 
 
 def test_draws_depend_on_seed_epoch_image_and_draw_and_on_nothing_else() -> None:

@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional
 from tlkit.engine.augment import colour, randaugment, rotation
 from tlkit.engine.augment.augment import augment
 from tlkit.engine.augment.draws import Draw, Draws
+from tlkit.engine.augment.draws import noise as bytes_of
 from tlkit.engine.augment.windows import windows
 from tlkit.recipe import augmentations
 
@@ -127,7 +128,9 @@ def test_erased_windows_are_torchvisions_with_the_drawn_noise() -> None:
         height, width = int(drawn.height[image]), int(drawn.width[image])
         top = int(draws.uniform(Draw.ERASE_Y)[image] * (SIDE + 1 - height))
         left = int(draws.uniform(Draw.ERASE_X)[image] * (SIDE + 1 - width))
-        noise = torch.from_numpy(draws.noise(Draw.ERASE_NOISE, image, height * width * 3)).reshape(height, width, 3)
+        noise = torch.from_numpy(bytes_of(draws.states(Draw.ERASE_NOISE)[[image]], height * width * 3)).reshape(
+            height, width, 3
+        )
         theirs[image] = functional.erase(theirs[image], top, left, height, width, noise.permute(2, 0, 1))
     assert apart(mine, theirs) == (0, 0.0)
 

@@ -78,16 +78,6 @@ class Draws:
         """Return (n,) whole numbers from 0 to count - 1; count (n,) where each image has its own."""
         return (self.uniform(draw) * count).astype(np.int64)
 
-    def noise(self, draw: int, image: int, count: int) -> NDArray[np.uint8]:
-        """Return (count,) random bytes of one image.
-
-        Args:
-            draw: Number of the draw.
-            image: Index into `images`.
-            count: How many bytes.
-        """
-        return noise(_state(self.seed, self.epoch, self.images[image : image + 1], draw), count)
-
     def states(self, draw: int) -> NDArray[np.uint64]:
         """Return (n,) what `noise` begins from."""
         return _state(self.seed, self.epoch, self.images, draw)

@@ -6,22 +6,17 @@ import torch
 from torch import Tensor
 
 
-def gathered(pictures: Tensor, maps: Tensor, which: Tensor, *, black: bool = False) -> Tensor:
+def gathered(pictures: Tensor, maps: Tensor, which: Tensor) -> Tensor:
     """Return pictures whose pixels are taken from where a map says.
 
     Args:
         pictures: (n, H, W, C).
         maps: (m, H * W) int32, number of the pixel to take, row by row.
         which: (n,) the map of each picture.
-        black: Maps may have -1, for no pixel, which is 0.
     """
     pixels = pictures.shape[1] * pictures.shape[2]
     total = len(pictures) * pixels
     whole = torch.int32 if total < 1 << 31 else torch.int64
     first = torch.arange(0, total, pixels, dtype=whole, device=pictures.device)
     places = maps.index_select(0, which)  # (n, H * W)
-    outside = (places < 0).flatten() if black else None
-    taken = pictures.flatten(0, 2).index_select(0, (places.clamp_(min=0) + first[:, None]).flatten())  # (n * H * W, C)
-    if outside is not None:
-        taken.masked_fill_(outside[:, None], 0)
-    return taken.view(pictures.shape)
+    return pictures.flatten(0, 2).index_select(0, (places + first[:, None]).flatten()).view(pictures.shape)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images.parts import Part
 from tlkit.network.network import Network
 
@@ -74,16 +75,14 @@ def replace_statistics_(network: nn.Module, batches: Iterable[Tensor]) -> int:
         ValueError: there is no batch.
     """
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, _BatchNorm)}
-    modes = {name: module.training for name, module in network.named_modules()}
     found: dict[str, Moments] = {}
     kept = {name: (layer.running_mean, layer.running_var, layer.num_batches_tracked) for name, layer in layers.items()}
     handles = [layer.register_forward_pre_hook(_collector(name, found)) for name, layer in layers.items()]
     try:
-        network.eval()
-        for layer in layers.values():
-            layer.training = True  # normalise by the batch; its own running statistics are put aside meanwhile
-            layer.running_mean = layer.running_var = layer.num_batches_tracked = None
-        with torch.no_grad():
+        with evaluating(network), torch.no_grad():
+            for layer in layers.values():
+                layer.training = True  # normalise by the batch; its own running statistics are put aside meanwhile
+                layer.running_mean = layer.running_var = layer.num_batches_tracked = None
             for batch in batches:
                 network(batch)
     finally:
@@ -91,8 +90,6 @@ def replace_statistics_(network: nn.Module, batches: Iterable[Tensor]) -> int:
             handle.remove()
         for name, layer in layers.items():
             layer.running_mean, layer.running_var, layer.num_batches_tracked = kept[name]
-        for name, module in network.named_modules():
-            module.training = modes[name]
     if layers and not found:
         raise ValueError("there is no batch of target images")
     for name, moments_of in found.items():

@@ -38,15 +38,14 @@ def entropy(probabilities: NDArray[Any]) -> float:
     return float(-_times_log(p).sum(1).mean())
 
 
-def snd(probabilities: NDArray[Any], *, temperature: float = TEMPERATURE) -> float:
+def snd(probabilities: NDArray[Any]) -> float:
     """Return the soft neighbourhood density: how evenly an image's neighbours are spread, higher is better.
 
-    With predictions u of length 1, P_ij = exp(u_i u_j / T) / sum_(k != i) exp(u_i u_k / T) for j != i; the score is the mean entropy of
+    With predictions u of length 1 and T = 0.05, P_ij = exp(u_i u_j / T) / sum_(k != i) exp(u_i u_k / T) for j != i; the score is the mean entropy of
     the rows of P: images of a class that lie close together have many equal neighbours.
 
     Args:
         probabilities: (N, C), N >= 2.
-        temperature: T, above 0.
 
     Source: Saito, Kim, Teterwak, Sclaroff, Darrell & Saenko 2021, arXiv:2108.10860, eq. 2 to 4.
     """
@@ -56,7 +55,7 @@ def snd(probabilities: NDArray[Any], *, temperature: float = TEMPERATURE) -> flo
     total = 0.0
     for start in range(0, len(unit), block):
         some = np.arange(start, min(start + block, len(unit)))
-        alike = unit[some] @ unit.T / temperature  # (block, N)
+        alike = unit[some] @ unit.T / TEMPERATURE  # (block, N)
         alike[np.arange(len(some)), some] = -np.inf
         alike -= alike.max(1, keepdims=True)
         neighbours = np.exp(alike)
@@ -79,13 +78,12 @@ def bnm(probabilities: NDArray[Any]) -> float:
     return float(np.linalg.svd(p, compute_uv=False).sum() / np.sqrt(len(p) * min(p.shape)))
 
 
-def ami(features: NDArray[Any], probabilities: NDArray[Any], *, seed: int = 0) -> float:
+def ami(features: NDArray[Any], probabilities: NDArray[Any]) -> float:
     """Return how well the predicted classes agree with clusters of the features: adjusted mutual information, about 0 to 1.
 
     Args:
         features: (N, F); clusters are k-means with as many as there are classes.
         probabilities: (N, C).
-        seed: Of k-means.
 
     Source: Musgrave, Belongie & Lim 2022, arXiv:2208.07360, section 3.2 ("ClassAMI").
     """
@@ -94,7 +92,7 @@ def ami(features: NDArray[Any], probabilities: NDArray[Any], *, seed: int = 0) -
 
     x, p = np.asarray(features, dtype=np.float64), np.asarray(probabilities)
     found = min(p.shape[1], len(np.unique(x, axis=0)))
-    clusters = KMeans(found, n_init=3, random_state=seed).fit_predict(x)
+    clusters = KMeans(found, n_init=3, random_state=0).fit_predict(x)
     return float(adjusted_mutual_info_score(p.argmax(1), clusters))
 
 

@@ -118,10 +118,8 @@ def _selective(highest: NDArray[np.float32]) -> list[int]:
     return sorted(int(channel) for channel in ranked if np.isfinite(worth[channel]))
 
 
-def _radius(
-    network: Network, x: Tensor, stop: int, channels: list[int], places: list[int], size: tuple[int, int]
-) -> tuple[float, float]:
-    """Return half of the height and width, in parts of the image, that hold most of the gradient of an activation.
+def _radius(network: Network, x: Tensor, stop: int, channels: list[int], places: list[int], size: tuple[int, int]) -> float:
+    """Return half of the side, in parts of the image's height and width, of what holds most of the gradient of an activation.
 
     Source: the effective receptive field of Luo et al. 2016, arXiv:1701.04128.
     """
@@ -143,17 +141,13 @@ def _radius(
         share = np.cumsum(each.ravel()[order]) / max(each.sum(), 1e-30)
         within = min(int(np.searchsorted(share, _MASS)), len(order) - 1)
         found.append(float(away[order[within]]))
-    radius = float(np.median(found))
-    least = 1.5 / min(height, width)  # three pixels
-    radius = min(max(radius, least), 0.5)
-    return radius, radius
+    return float(np.clip(np.median(found), 1.5 / min(height, width), 0.5))  # three pixels at least
 
 
-def _box(place: int, size: tuple[int, int], radius: tuple[float, float]) -> Box:
+def _box(place: int, size: tuple[int, int], radius: float) -> Box:
     """Return the box around a place of the map, moved into the image."""
-    y, x = _centre(place, size)
-    top, left = (min(max(centre - half, 0.0), 1 - 2 * half) for centre, half in ((y, radius[0]), (x, radius[1])))
-    return Box(top, left, 2 * radius[0], 2 * radius[1])
+    top, left = (min(max(centre - radius, 0.0), 1 - 2 * radius) for centre in _centre(place, size))
+    return Box(top, left, 2 * radius, 2 * radius)
 
 
 def _centre(place: int, size: tuple[int, int]) -> tuple[float, float]:
