@@ -57,8 +57,8 @@ def predict_videos(
 
     def write(path: Path, name: str) -> Mapping[str, object]:
         place = out / f"{name}-overlay.mp4"
-        found = video_prediction.write_overlay(predictor, path, place, every=every, threshold=threshold)
-        return {"frames": found.frames, "shares": dict(found.shares), "overlay": str(found.overlay)}
+        frames, shares = video_prediction.write_overlay(predictor, path, place, every=every, threshold=threshold)
+        return {"frames": frames, "shares": shares, "overlay": str(place)}
 
     video_prediction.refuse_bands(predictor)
 

@@ -33,21 +33,6 @@ class FrameAnswer:
     probabilities: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class VideoMasks:
-    """What a run that gives masks says of a video.
-
-    Attributes:
-        frames: How many were looked at.
-        shares: Which part of all their pixels each class has, the largest first.
-        overlay: The video with the masks over it.
-    """
-
-    frames: int
-    shares: list[tuple[str, float]]
-    overlay: Path
-
-
 def refuse_bands(predictor: Predictor) -> None:
     """Raise DataError if the run's network reads bands, which no video has."""
     if predictor.geometry.bands is not None:
@@ -78,7 +63,7 @@ def answers(
 
 def write_overlay(
     predictor: Predictor, path: Path, overlay: Path, *, every: int = 1, threshold: float | None = None
-) -> VideoMasks:
+) -> tuple[int, dict[str, float]]:
     """Write a video's frames with their masks over them, as a video that plays as long as the original.
 
     Args:
@@ -87,6 +72,9 @@ def write_overlay(
         overlay: The file, which ends in .mp4; its folder is made.
         every: Look at the first of every so many frames.
         threshold: Probability from which on a pixel is of the second of two classes; None for 0.5.
+
+    Returns:
+        How many frames were looked at, and which part of all their pixels each class has, the largest first.
 
     Raises:
         DataError: the video cannot be read to its end, and nothing is written.
@@ -100,8 +88,8 @@ def write_overlay(
         return mask_prediction.overlay(frame.pixels, found.mask)
 
     count = _write(path, overlay, draw, every=every)
-    shares = dict(zip(predictor.classes, (pixels / pixels.sum()).tolist(), strict=True))
-    return VideoMasks(count, sorted(shares.items(), key=lambda pair: -pair[1]), overlay)
+    shares = zip(predictor.classes, (pixels / pixels.sum()).tolist(), strict=True)
+    return count, dict(sorted(shares, key=lambda pair: -pair[1]))
 
 
 def write_boxes(
