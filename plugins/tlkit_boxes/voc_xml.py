@@ -9,8 +9,8 @@ from tlkit.errors import DataError
 from tlkit.plugin import DataFiles, Images
 from tlkit_boxes import VOC_CLASSES, VocOptions, pictures
 from tlkit_boxes.pictures import Box, Parts, Picture
+from tlkit_masks.scenes import voc_folder
 
-_FOLDERS = ("VOCdevkit/VOC{year}", "TrainVal/VOCdevkit/VOC{year}", "VOC{year}", ".")
 _LISTS = {"train": "train", "test": "val"}  # the test set's boxes of 2012 are not published
 
 
@@ -21,7 +21,7 @@ def find(folder: Path, options: VocOptions) -> DataFiles:
         DataMissing: there is none.
         DataError: a picture has no XML or two, or the other way round.
     """
-    place = _place(folder, options)
+    place = voc_folder(folder, options.year, "Annotations")
     pairs = [pair for each in _pairs(place).values() for pair in each]
     return pictures.found(place, [picture for picture, _ in pairs], [listed for _, listed in pairs])
 
@@ -39,11 +39,6 @@ def read(files: DataFiles, options: VocOptions) -> Images:
         parts, classes, listed=named if named.is_file() else files.root / "Annotations", test_fraction=options.test_fraction,
         skip=options.bad_boxes == "skip",
     )  # fmt: skip
-
-
-def _place(folder: Path, options: VocOptions) -> Path:
-    places = [folder / name.format(year=options.year) for name in _FOLDERS]
-    return next((each for each in places if (each / "Annotations").is_dir()), folder)
 
 
 def _pairs(place: Path) -> dict[str, list[tuple[Path, Path]]]:

@@ -2,11 +2,26 @@
 
 import re
 import warnings
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from tlkit.plugin import Channels, Dataset, Options, PixelRange
+
+
+def _compiles(value: str) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Python's own would stand beside the messages, or be shown to nobody
+            re.compile(value)
+    except (re.error, FutureWarning, DeprecationWarning, OverflowError) as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    except RecursionError:
+        raise ValueError("is no regular expression: too many brackets inside each other") from None
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]  # a regular expression
 
 
 class FolderOptions(Options):
@@ -25,23 +40,10 @@ class FolderOptions(Options):
 
     path: str | None = None
     test_fraction: float = Field(default=0.2, ge=0, lt=1)
-    group: str | None = None
+    group: Pattern | None = None
     splits: dict[str, Literal["train", "validation", "test"]] | None = None
     range: PixelRange | None = None
     channels: Channels = None
-
-    @field_validator("group")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")  # Python's own would stand beside the messages, or be shown to nobody
-                re.compile(value or "")
-        except (re.error, FutureWarning, DeprecationWarning, OverflowError) as error:
-            raise ValueError(f"is no regular expression: {error}") from error
-        except RecursionError:
-            raise ValueError("is no regular expression: too many brackets inside each other") from None
-        return value
 
 
 class ImagesOptions(Options):

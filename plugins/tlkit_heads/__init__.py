@@ -98,11 +98,11 @@ class RetinanetOptions(Options):
 
 
 linear = Head(
-    build="tlkit_heads.build:linear", options=LinearOptions, linear=True, takes_dropout=True, starts_solved=True,
+    build="tlkit_heads.build:Linear", options=LinearOptions, linear=True, takes_dropout=True, starts_solved=True,
     summary="one linear layer",
 )  # fmt: skip
 binary = Head(
-    build="tlkit_heads.build:linear",
+    build="tlkit_heads.build:Linear",
     options=LinearOptions,
     takes_dropout=True,
     starts_solved=True,
@@ -110,7 +110,7 @@ binary = Head(
     summary="one logit for one of two classes, with binary cross-entropy; head.positive names the class",
 )
 multilabel = Head(
-    build="tlkit_heads.build:linear",
+    build="tlkit_heads.build:Linear",
     options=LinearOptions,
     linear=True,
     takes_dropout=True,
@@ -121,19 +121,19 @@ mlp = Head(
     build="tlkit_heads.build:mlp", options=MlpOptions, summary="hidden layers with ReLU and dropout, then a linear layer"
 )
 conv = Head(
-    build="tlkit_heads.build:conv",
+    build="tlkit_heads.build:Conv",
     options=ConvOptions,
     linear=True,
     maps=True,
     summary="SqueezeNet's: a 1x1 convolution on the feature map, ReLU, mean over the picture",
 )
 cosine = Head(
-    build="tlkit_heads.build:cosine",
+    build="tlkit_heads.build:Cosine",
     options=CosineOptions,
     summary="cosines between the features and a direction of each class, times a learned scale (Gidaris & Komodakis 2018)",
 )
 fcn = Head(
-    build="tlkit_heads.pixels.fcn:fcn",
+    build="tlkit_heads.pixels.fcn:Fcn",
     options=FcnOptions,
     pixels=True,
     task="segmentation",

@@ -1,11 +1,11 @@
 """Pictures with a mask each: folders of one's own, and published sets in their official layouts."""
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from tlkit.plugin import DataPath, Dataset, Download, Options
+from tlkit_folder import Pattern
 
 Value = Annotated[int, Field(ge=0, le=65_535)]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
@@ -34,16 +34,7 @@ class SegmentationOptions(Options):
     ending: str = ""
     field_of_view: DataPath | None = None
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    group: str | None = None
-
-    @field_validator("group")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        try:
-            re.compile(value or "")
-        except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"is no regular expression: {error}") from error
-        return value
+    group: Pattern | None = None
 
     @field_validator("classes")
     @classmethod

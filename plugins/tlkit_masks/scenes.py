@@ -40,9 +40,8 @@ def _cityscapes(folder: Path, options: PathOptions) -> Parts:
 
     They are leftImg8bit/train/CITY/NAME_leftImg8bit.png, gtFine/train/CITY/NAME_gtFine_labelIds.png.
     """
-    parts = {}
-    for part, name in (("train", "train"), ("test", "val")):
-        parts[part] = [
+    return {
+        part: [
             Pair(
                 picture,
                 folder / "gtFine" / name / picture.parent.name / picture.name.replace("_leftImg8bit", "_gtFine_labelIds"),
@@ -50,12 +49,14 @@ def _cityscapes(folder: Path, options: PathOptions) -> Parts:
             )
             for picture in sorted((folder / "leftImg8bit" / name).glob("*/*_leftImg8bit.png"))
         ]
-    return parts
+        for part, name in (("train", "train"), ("test", "val"))
+    }
 
 
-def _voc_place(folder: Path, options: VocOptions) -> Path:
-    places = [folder / name.format(year=options.year) for name in _VOC_FOLDERS]
-    return next((each for each in places if (each / "SegmentationClass").is_dir()), folder)
+def voc_folder(folder: Path, year: str, inside: str) -> Path:
+    """Return the folder of a year of Pascal VOC that has a folder in it: the given one, or below it where an archive puts it."""
+    places = [folder / name.format(year=year) for name in _VOC_FOLDERS]
+    return next((each for each in places if (each / inside).is_dir()), folder)
 
 
 def _voc(place: Path, options: VocOptions) -> Parts:
@@ -96,7 +97,9 @@ def _lines(path: Path) -> list[str]:
 
 _CAMVID = Layout(_camvid, _CAMVID_CLASSES, _CAMVID_CODING)
 _CITYSCAPES = Layout(_cityscapes, tuple(_CITYSCAPES_CLASSES), _CITYSCAPES_CODING)
-_VOC = Layout(_voc, _VOC_CLASSES, MaskCoding(), _voc_place)  # outlines are 255, which is ignored
+_VOC = Layout(
+    _voc, _VOC_CLASSES, MaskCoding(), lambda folder, options: voc_folder(folder, options.year, "SegmentationClass")
+)  # outlines are 255, which is ignored
 _PETS = Layout(_pets, ("background", "pet"), _PETS_CODING)
 find_camvid, read_camvid = _CAMVID.find, _CAMVID.read
 find_cityscapes, read_cityscapes = _CITYSCAPES.find, _CITYSCAPES.read

@@ -105,7 +105,7 @@ def test_images_of_another_shape_or_type_name_the_distribution(wild: types.Modul
 def test_a_backbone_that_builds_something_else_names_the_distribution(wild: types.ModuleType) -> None:
     wild.stages = lambda: {"other": None}
     backbone = Backbone(build="wild:stages", stages={"body": ("conv",)}, features=8, classifier="fc")
-    head = Head(build="tlkit_heads.build:linear", summary="linear")
+    head = Head(build="tlkit_heads.build:Linear", summary="linear")
     with pytest.raises(PluginError, match="builds the stages") as caught:
         building.build(backbone, head, classes=2, backbone_options=None, head_options=None, seed=0)
     assert OWNER in caught.value.hints

@@ -12,16 +12,11 @@ from tlkit_heads.pixels.layers import Size, enlarged
 class Fcn(nn.Module):
     """Dropout, a 1x1 convolution, and bilinear interpolation to the size of the picture."""
 
-    def __init__(self, features: int, classes: int, dropout: float) -> None:
+    def __init__(self, features: Sequence[FeatureMap], classes: int, options: FcnOptions) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.last = nn.Conv2d(features, classes, 1)
+        self.dropout = nn.Dropout(options.dropout)
+        self.last = nn.Conv2d(features[-1].channels, classes, 1)
 
     def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor:
         """Return logits (N, classes, H, W) of one map (N, features, h, w)."""
         return enlarged(self.last(self.dropout(maps[-1])), size, corners=False)
-
-
-def fcn(features: Sequence[FeatureMap], classes: int, options: FcnOptions) -> nn.Module:
-    """Build the fcn head."""
-    return Fcn(features[-1].channels, classes, options.dropout)
