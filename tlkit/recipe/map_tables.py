@@ -25,26 +25,26 @@ AUTO: Final = "auto"  # a rate that a range test chooses before training
 Auto = Literal["auto"]
 
 
-class Until(Table):
-    """A part that is frozen for the first epochs and trained after them."""
-
-    epochs: int = Field(ge=1, description="number of epochs for which the part stays frozen")
+class _OfPart(Table):
+    """A table of one part of the network: the settings of other frameworks have no place in it that a message could name."""
 
     @classmethod
     def _elsewhere(cls, key: str) -> str:
         return ""
 
 
-class Gradual(Table):
+class Until(_OfPart):
+    """A part that is frozen for the first epochs and trained after them."""
+
+    epochs: int = Field(ge=1, description="number of epochs for which the part stays frozen")
+
+
+class Gradual(_OfPart):
     """A backbone of which one more stage trains every N epochs, from the last down; only the head trains in the first N."""
 
     gradual: int = Field(
         ge=1, description="number of epochs after which one more stage trains, from the last down; of `backbone` only"
     )
-
-    @classmethod
-    def _elsewhere(cls, key: str) -> str:
-        return ""
 
 
 _PositiveRate = Annotated[float, Field(gt=0, le=LARGEST)]
@@ -59,7 +59,7 @@ def _number_or_auto(value: object) -> float | Auto:
     return _RATE.validate_python(value)
 
 
-class Rate(Table):
+class Rate(_OfPart):
     """Peak learning rate of a part of the network, and optimizer settings for this part alone."""
 
     lr: Annotated[_PositiveRate | Auto, chosen_by(_number_or_auto)] = Field(
@@ -78,10 +78,6 @@ class Rate(Table):
         description="the last stage has the rate `lr`, and each stage before it this many times the rate of the next; of `backbone` only",
     )
 
-    @classmethod
-    def _elsewhere(cls, key: str) -> str:
-        return ""
-
     @model_validator(mode="after")
     def _has_a_rate_to_decay(self) -> Rate:
         if self.lr == AUTO and self.decay is not None:
@@ -92,7 +88,7 @@ class Rate(Table):
         return self
 
 
-class RateRange(Table):
+class RateRange(_OfPart):
     """Peak learning rates of the backbone's stages from the first to the last, each the same factor above the one before."""
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -107,10 +103,6 @@ class RateRange(Table):
     momentum: float | None = Field(
         default=None, ge=0, lt=1, description="momentum of the backbone, sgd only. Default: optimizer.momentum"
     )
-
-    @classmethod
-    def _elsewhere(cls, key: str) -> str:
-        return ""
 
     @model_validator(mode="after")
     def _rises(self) -> RateRange:
