@@ -327,6 +327,8 @@ def test_groups_stay_together(tmp_path: Path) -> None:
     images, _ = read("segmentation_folder", tmp_path, classes=CLASSES, group="patient[0-9]+")
     sides = [{name.partition("_")[0] for name in names(images, split)} for split in ("train", "test")]
     assert not sides[0] & sides[1]
+    with pytest.raises(RecipeError, match="group: is no regular expression: Possible nested set"):
+        read("segmentation_folder", tmp_path, classes=CLASSES, group="[[a]")
 
 
 def test_a_picture_that_is_no_archive_is_named(tmp_path: Path) -> None:
