@@ -6,6 +6,7 @@ The rule: a file that is named here cannot be decoded. One that is not named may
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import warnings
 from collections import Counter
@@ -44,7 +45,8 @@ def without_limit() -> Iterator[None]:
     global _opening, _limit, _handler
     with _lock:
         if not _opening:
-            _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            # A number, as it was: Pillow reads it twice where it cuts a picture, and another thread may be between the two.
+            _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, Image.MAX_IMAGE_PIXELS and sys.maxsize
             _handler = libtiff.set_error_handler(None)
         _opening += 1
     try:
