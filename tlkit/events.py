@@ -31,8 +31,8 @@ class Epoch:
         train_evaluated: loss and accuracy on some training images after the epoch, without augmentation and dropout, and the number
             of `images`; None where none are evaluated.
         times: Seconds by kind of work: "storing" the fixed prefix's output, "input" (pictures or stored rows, augmentation), "prefix"
-            where its output is not stored, "steps" of what trains, "evaluation". In a run with a folder the
-            first epoch has "decoding" too, which was before it and is not in its `seconds`.
+            where its output is not stored, "steps" of what trains, "solving" of embedding and a head that is solved, "evaluation". In a
+            run with a folder the first epoch has "decoding" and "trial" (of precisions) too, which were before it and are not in its `seconds`.
         target: Scores of the target of [adapt] that need no label: entropy, snd, bnm, and ami where it decides; None without.
     """
 

@@ -76,17 +76,19 @@ class SinglePass:
             self.predictions[name] = self._predict(feed, part, self._evaluation)
         scores = {name: scoring.scores(each) for name, each in self.predictions.items()}
         self.progress = Progress(epochs=1, best_epoch=1)
+        whole = time.perf_counter() - began
         yield Epoch(
             epoch=1,
             phase=1,
             train=scoring.basic(trained),
             validation=scores.pop("validation", None),
             test=scores.pop("test", None),
-            seconds=time.perf_counter() - began,
+            seconds=whole,
             images_per_second=len(trained.targets) / took,
             lr={},
             best=True,
             also={name.removeprefix(ALSO): each for name, each in scores.items()},
+            times={"solving": took, "evaluation": whole - took} if self.plan.learns == "solved" else {"evaluation": whole},
         )
 
     def fitted(self) -> FittedHead:

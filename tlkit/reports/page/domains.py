@@ -11,7 +11,7 @@ import numpy as np
 from tlkit.plans import even_sample
 from tlkit.record import domains, evaluations
 from tlkit.reports.page import image_map
-from tlkit.reports.page.charts import COLOURS, Chart, escaped
+from tlkit.reports.page.charts import COLOURS, Chart, escaped, rounded
 from tlkit.reports.page.runs import ShownArm, ShownRun
 
 _DISTANCES = {"proxy_a": "proxy A-distance", "mmd": "MMD", "covariance": "covariances"}
@@ -130,8 +130,8 @@ def _map(arm: ShownArm, place: int, about: Mapping[str, Any], points: int) -> Ch
                 continue
             traces.append(
                 {
-                    "x": places[rows, 0].round(3).tolist(),
-                    "y": places[rows, 1].round(3).tolist(),
+                    "x": [rounded(x) for x in places[rows, 0].tolist()],
+                    "y": [rounded(y) for y in places[rows, 1].tolist()],
                     "type": "scatter",
                     "mode": "markers",
                     "name": escaped(f"{label}, {domain}" if label else domain),

@@ -8,7 +8,7 @@ from typing import Any
 from tlkit.plans import even_sample
 from tlkit.record.report_data import ReportData
 from tlkit.reports.page import pictures
-from tlkit.reports.page.charts import COLOURS, Chart, escaped
+from tlkit.reports.page.charts import COLOURS, Chart, escaped, rounded
 
 
 def chart(data: ReportData, place: int, *, name: str, split: str, points: int, thumbnails: int) -> Chart | None:
@@ -37,8 +37,8 @@ def chart(data: ReportData, place: int, *, name: str, split: str, points: int, t
             continue
         traces.append(
             {
-                "x": places[mine, 0].round(3).tolist(),
-                "y": places[mine, 1].round(3).tolist(),
+                "x": [rounded(x) for x in places[mine, 0].tolist()],
+                "y": [rounded(y) for y in places[mine, 1].tolist()],
                 "type": "scatter",
                 "mode": "markers",
                 "name": escaped(label),

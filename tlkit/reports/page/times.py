@@ -24,11 +24,12 @@ _KINDS = {  # as metrics.jsonl has them; "steps" are divided
     "storing": "frozen stages, stored once",
     "input": "pictures or stored rows, augmentation",
     "prefix": "frozen stages, every epoch",
+    "solving": "embedding, and solving the head",
     "evaluation": "evaluation",
 }
 _ORDER = (
-    *_BEFORE.values(), _KINDS["storing"], _KINDS["input"], _KINDS["prefix"], _SUFFIX, _HEAD, _KINDS["evaluation"], *_AFTER.values(),
-    _OTHER,
+    *_BEFORE.values(), _KINDS["storing"], _KINDS["input"], _KINDS["prefix"], _SUFFIX, _HEAD, _KINDS["solving"],
+    _KINDS["evaluation"], *_AFTER.values(), _OTHER,
 )  # fmt: skip
 _EPOCHS = 60  # of a timeline, at most
 
