@@ -95,7 +95,7 @@ def test_stages_that_no_turn_reaches_stay_frozen_and_are_said() -> None:
     _, notes = expanded(arm(epochs=1, freeze={"backbone": {"gradual": 1}}), {"stem": ("conv1",)})
     assert notes == ("freeze.backbone: gradual = 1 does not reach stem in 1 epoch: frozen in all of them",)
     _, notes = expanded(arm(epochs=4, freeze={"backbone": {"epochs": 4}, "head": {"epochs": 3}}), STAGES)
-    assert notes == ("freeze.backbone: frozen for 4 epochs, and there are 4: it never trains",)
+    assert notes == ("freeze.backbone: frozen in the whole run of 4 epochs; it never trains",)
 
 
 NUMBER = 'a number such as 1e-3, or "auto": a range test chooses it before training'

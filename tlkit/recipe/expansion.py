@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from tlkit import units
 from tlkit.recipe import maps
 from tlkit.recipe.map_tables import AUTO, BACKBONE, Auto, Gradual, Rate, RateRange, Until
 from tlkit.recipe.maps import Freeze, Rates
@@ -94,10 +95,9 @@ def _used(stages: Stages, freeze: Freeze, rates: Rates) -> set[str]:
 
 
 def _about_ends(freeze: Freeze, *, epochs: int) -> Iterator[str]:
-    count = "is 1" if epochs == 1 else f"are {epochs}"
     for key, value in freeze.items():
         if isinstance(value, Until) and value.epochs >= epochs:
-            yield f"{dotted('freeze', key)}: frozen for {value.epochs} epochs, and there {count}: it never trains"
+            yield f"{dotted('freeze', key)}: frozen in the whole run of {units.counted(epochs, 'epoch')}; it never trains"
 
 
 def _about_turns(gradual: Gradual, turns: Mapping[str, bool | Until], *, epochs: int) -> Iterator[str]:

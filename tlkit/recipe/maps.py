@@ -114,7 +114,7 @@ def divide(
         owned.append(Owned(parameter, _trains_from(freeze[key] if key else False, epochs), winner(rates, parameter, stages)))
     begins = {name: first_trained(owned, stages[:count]) for name, count in (aux_depths or {}).items()}
     owned = [_with_its_tap(each, begins) if each.parameter.stage == AUX else each for each in owned]
-    return Partition(tuple(owned), tuple(_unused(owned, stages, freeze, rates, epochs)))
+    return Partition(tuple(owned), tuple(_unused(owned, stages, freeze, rates)))
 
 
 def first_trained(owned: Iterable[Owned], stages: Iterable[str]) -> int | None:
@@ -277,7 +277,7 @@ def _other_stages(unknown: Sequence[tuple[str, str]], stages: Sequence[str], bac
     )
 
 
-def _unused(owned: Sequence[Owned], stages: Sequence[str], freeze: Freeze, rates: Rates, epochs: int) -> list[str]:
+def _unused(owned: Sequence[Owned], stages: Sequence[str], freeze: Freeze, rates: Rates) -> list[str]:
     lines = []
     for key, reached in _covered(rates, owned, stages).items():
         mine = [one for one in reached if one.group == key]
@@ -286,11 +286,6 @@ def _unused(owned: Sequence[Owned], stages: Sequence[str], freeze: Freeze, rates
         elif mine and all(one.trains_from is None for one in mine):
             lines.append(f"{dotted('lr_groups', key)}: all of it is frozen")
     for key, reached in _covered(freeze, owned, stages).items():
-        value = freeze[key]
-        if isinstance(value, Until) and value.epochs >= epochs:
-            lines.append(
-                f"{dotted('freeze', key)}: frozen in the whole run of {units.counted(epochs, 'epoch')}; it never trains"
-            )
         if reached and not any(winner(freeze, one.parameter, stages) == key for one in reached):
             lines.append(f"{dotted('freeze', key)}: more specific keys cover all of it")
     return lines
