@@ -452,6 +452,9 @@ def test_threshold_leaves_out_less_probable_classes(finished: Path, images: list
     predictor = loading.load(folder, arm=None, device=torch.device("cpu"))
     neighbours = torch.softmax(torch.tensor([0.7, 0.3, 1e-7]).log(), 0).numpy()  # of a k-NN: 7 of 10 are below 0.7 in float32
     assert [name for name, _ in Shown(None, 0.7, 1.0).of(predictor, neighbours)] == [CLASSES[0]]
+    assert [name for name, _ in Shown(None, 1e-6, 1.0).of(predictor, neighbours)] == list(CLASSES[:2]), (
+        "as --coverage may ask for"
+    )
 
 
 def test_calibrated_probabilities_are_those_of_the_temperature_of_the_validation_images(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Ranked = list[tuple[str, float]]  # classes with their probabilities, the most probable first
 
-_ROUNDING = 1e-6  # of a probability in float32: that of 7 of 10 nearest neighbours is less than 0.7
+_ROUNDING = 1e-6  # part of a probability in float32: that of 7 of 10 nearest neighbours is less than 0.7
 
 
 def predict(
@@ -79,7 +79,7 @@ class Shown:
     def of(self, predictor: Predictor, probabilities: NDArray[np.float32]) -> Ranked:
         """Return the classes that are shown of an image with these probabilities (classes,)."""
         ranked = predictor.network.task.ranked(probabilities, predictor.classes)
-        return [pair for pair in ranked if self.least is None or pair[1] >= self.least - _ROUNDING][: self.top]
+        return [pair for pair in ranked if self.least is None or pair[1] >= self.least * (1 - _ROUNDING)][: self.top]
 
     def width(self, predictor: Predictor) -> int:
         """Return how many classes a row of a CSV file has room for."""
