@@ -78,6 +78,7 @@ def test_arms_selected_by_the_target_are_ranked_by_its_score() -> None:
         ({"mean": 0.5, "low": None, "high": None}, [0.25, 0.75], "50.0% (25.0, 75.0)"),
         ({"mean": 0.5, "low": 0.4, "high": 0.6}, [0.45, 0.5, 0.55], "50.0% ± 10.0"),
         ({"mean": 0.9, "low": 0.7, "high": 1.0}, [0.8, 0.9, 1.0], "90.0% (70.0 to 100.0)"),
+        ({"mean": 0.5, "low": 0.5, "high": 0.5}, [0.5, 0.5, 0.5], "50.0%"),
     ],
 )
 def test_two_runs_are_shown_as_they_are_and_an_interval_not_beyond_100_percent(
@@ -91,7 +92,7 @@ def test_two_runs_are_shown_as_they_are_and_an_interval_not_beyond_100_percent(
         for seed, value in enumerate(values)
     }  # fmt: skip
     lines = printed({"recipe": "r", "arms": {"a": {"seeds": runs, "test": {"accuracy": interval}}}})
-    assert f" {shown} " in lines[2]
+    assert f" {shown}  " in lines[2], "and nothing behind it"
 
 
 def test_what_several_runs_have_in_common_is_said_once() -> None:

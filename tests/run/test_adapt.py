@@ -530,7 +530,9 @@ def test_the_gap_closed_has_an_interval_over_three_seeds_and_says_why_where_it_h
     between = "of the gap between plain and whole; no interval:"
     assert line(low[:2], mine[:2], high[:2]).endswith(f"closes 49% {between} fewer than three seeds")
     assert line(low[:2], mine, high).endswith(f"{between} the arms have runs of different seeds")
-    assert line([0.5] * 3, [0.6] * 3, [0.7] * 3).endswith(f"{between} the accuracies are the same in every seed")
+    for same in (np.zeros(3), np.array([0.0, 0.1, 0.2])):
+        found = line((0.5 + same).tolist(), (0.6 + same).tolist(), (0.7 + same).tolist())
+        assert found.endswith(f"{between} the part is the same in every seed")
     assert line([0.5, 0.8, 0.6], mine, high).endswith(f"{between} over these seeds the gap may be none")
 
 

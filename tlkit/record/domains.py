@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from tlkit.record import run_folder, selection, statistics
 
 ORACLE = "oracle"
 KEY = "adapt"  # of an arm in result.json, and of a run
+_ROUNDING = 1e-6  # of the ends of an interval; one so narrow is of values that do not vary
 
 
 def add_(arms: Mapping[str, dict[str, Any]]) -> None:
@@ -130,11 +132,11 @@ def _interval(
         why = "folds share training images"
     elif len(mine) < statistics.FEWEST:
         why = "fewer than three seeds"
-    elif len({(mine[key], low[key], high[key]) for key in mine}) == 1:
-        why = "the accuracies are the same in every seed"
     else:
         found = statistics.paired_ratio([mine[key] - low[key] for key in mine], [high[key] - low[key] for key in mine])
         why = "over these seeds the gap may be none"
+        if found is not None and math.isclose(found.low, found.high, abs_tol=_ROUNDING):
+            found, why = None, "the part is the same in every seed"
     if found is None:
         return {"low": None, "high": None, "why_no_interval": why}
     return {"low": found.low, "high": found.high, "why_no_interval": ""}

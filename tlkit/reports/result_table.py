@@ -152,7 +152,10 @@ def _notes(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _interval(value: Mapping[str, Any] | None, values: Sequence[float], *, percent: bool) -> str:
-    """Mean and half of its 95 % interval, or both of its ends where it ends at 0 or 1; of two runs the mean and both values."""
+    """Mean and half of its 95 % interval, or both of its ends where it ends at 0 or 1; of two runs the mean and both values.
+
+    Where all runs have the same value it is the mean alone: an interval without width says nothing.
+    """
     if value is None:
         return ""
     scale, digits = (100, 1) if percent else (1, 3)
@@ -161,6 +164,8 @@ def _interval(value: Mapping[str, Any] | None, values: Sequence[float], *, perce
     if low is None:
         shown = ", ".join(f"{each * scale:.{digits}f}" for each in values)
         return f"{text} ({shown})" if len(values) > 1 else text
+    if low == high:
+        return text
     if math.isclose(high - mean, mean - low, abs_tol=1e-9):
         return f"{text} ± {(high - mean) * scale:.{digits}f}"
     return f"{text} ({low * scale:.{digits}f} to {high * scale:.{digits}f})"
