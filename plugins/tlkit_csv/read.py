@@ -51,7 +51,7 @@ def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
         DataError: it cannot be read, lacks a column, lists a file that is not there, or one twice.
     """
     options = options or CsvOptions()
-    tables, rows, remarks = _read(folder, options)
+    tables, rows = _read(folder, options)
     images = [_path(folder, row) for row in rows]
     for row, image in zip(rows, images, strict=True):
         if not os.path.isfile(image):  # unlike Path.is_file it answers for a name that no file can have
@@ -64,7 +64,8 @@ def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
     _refuse_doubles(rows, images)
     assumed = {row.table: row.column for row in rows if options.header and row.column != options.image}
     said = dict.fromkeys(f'{table.name}: paths are read from column "{name}"' for table, name in assumed.items())
-    return DataFiles(root=folder, files=(*tables, *images), remarks=(*said, *remarks))
+    doubted = [line for table in tables for line in doubts(table, options)]
+    return DataFiles(root=folder, files=(*(table.path for table in tables), *images), remarks=(*said, *doubted))
 
 
 def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
@@ -79,7 +80,7 @@ def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
         DataError: fewer than two classes, a class without training images, or a split of another name.
     """
     options = options or CsvOptions()
-    tables, rows, _ = _read(found.root, options)
+    tables, rows = _read(found.root, options)
     files = found.files[len(tables) :]
     parts = _parts(rows, options)
     classes = _sorted({label for index in parts["train"] for label in rows[index].labels})
@@ -97,17 +98,17 @@ def read(found: DataFiles, options: CsvOptions | None = None) -> Images:
     return Images(classes, splits, test_held_out=_held_out(options))
 
 
-def _read(folder: Path, options: CsvOptions) -> tuple[list[Path], list[_Row], list[str]]:
-    """Return the tables' files, all rows, and what to say of the tables."""
+def _read(folder: Path, options: CsvOptions) -> tuple[list[Table], list[_Row]]:
+    """Return the tables and all rows."""
     named = {"": options.file, "validation": options.validation_file, "test": options.test_file}
+    tables: list[Table] = []
     rows: list[_Row] = []
-    remarks: list[str] = []
     for split, name in named.items():
         if name:
             table, found = _rows(folder / name, folder, options, split)
+            tables.append(table)
             rows += found
-            remarks += doubts(table, options)
-    return [folder / name for name in named.values() if name], rows, remarks
+    return tables, rows
 
 
 def _rows(path: Path, folder: Path, options: CsvOptions, split: str) -> tuple[Table, list[_Row]]:
