@@ -204,9 +204,17 @@ def test_verify_reads_shards_again(runs: dict[str, Path], tmp_path: Path, monkey
     shard.write_bytes(content)
     (kept,) = (each for each in (tmp_path / "cache").rglob("*.npz") if index.load(each).place == str(shard))
     index.write(kept, dataclasses.replace(index.load(kept), state=shard_places.state(str(shard))))
-    with pytest.raises(TlkitError, match=r"train-0001\.tar/000008\.png: changed since it was indexed"):
-        api.apply(path, runs=tmp_path / "runs", verify=True)
-    assert not kept.exists()
+    doctored = kept.read_bytes()
+    images(tmp_path / "images", train=24)
+    beside = recipe(tmp_path, "beside", "folder", 'path = "images"')
+    for refused, settings in (
+        (path, []),
+        (beside, ["data.unlabelled={ name='shards', options={ path='set' }, threshold=0.5, weight=0.5 }"]),
+    ):
+        kept.write_bytes(doctored)
+        with pytest.raises(TlkitError, match=r"train-0001\.tar/000008\.png: changed since it was indexed"):
+            api.apply(refused, settings, runs=tmp_path / "runs", verify=True)
+        assert not kept.exists()
 
 
 def test_a_folder_of_embeddings_is_of_one_type_of_weights(runs: dict[str, Path], tmp_path: Path) -> None:

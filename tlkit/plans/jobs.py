@@ -101,15 +101,15 @@ def _changed(jobs: Sequence[Job]) -> Iterator[TlkitError]:
     """Read again the files of data sets of which a plugin remembers what is in them; yield what is another than remembered."""
     verified: set[tuple[str, tuple[Path, ...]]] = set()
     for job in jobs:
-        resolved = job.resolved
-        used = [(resolved.dataset, job.found, resolved.data_options)]
-        used += [(resolved.also[name].dataset, found, resolved.also[name].options) for name, found in job.also.items()]
-        for dataset, found, options in used:
+        also = {f"also.{name}": found for name, found in job.also.items()}
+        there = {"data": job.found, **also, **({} if job.unlabelled is None else {UNLABELLED: job.unlabelled})}
+        for table, source in job.resolved.sources.items():
+            dataset, found = source.dataset, there[table]
             if not dataset.verify or (dataset.verify, tuple(found.files)) in verified:
                 continue
             verified.add((dataset.verify, tuple(found.files)))
             try:
-                plugin.call(dataset.verify, found, options)
+                plugin.call(dataset.verify, found, source.options)
             except TlkitError as error:
                 yield error
 
