@@ -64,6 +64,8 @@ def test_columns_of_a_table_are_known_by_their_names(head: str) -> None:
         mine.evaluate(X, Table(table.values, ["is_ant", "is_bee", "is_cow", "is_dog"]))
     if head == "linear":
         new = compiled(classes=None)
+        with pytest.raises(TlkitError, match="y has columns of one name: ant, ant"):
+            new.fit(X, Table(table.values, ["ant", "ant", *order[2:]]))
         new.fit(X, table, epochs=1, batch_size=8, verbose=0)
         assert new.class_names == tuple(order)
 

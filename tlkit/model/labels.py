@@ -148,13 +148,15 @@ def _by_name(values: NDArray[Any], columns: Sequence[object], *, known: Labels, 
     """Return the columns of a table in the order of the classes that they name, and the classes; numbers name none.
 
     Raises:
-        TlkitError: they name others than the model has.
+        TlkitError: they name one twice, or others than the model has.
     """
     names = tuple(str(each) for each in columns if isinstance(each, str))
     if not names or len(names) < len(columns):
         return values, known
     if known.names and known.names == tuple(map(str, range(len(known.names)))):
         return values, known
+    if len(set(names)) < len(names):
+        raise TlkitError(f"{where}: y has columns of one name: {first_few(names)}.", "a name for each class")
     if not known.names or (known.assumed and set(names) != set(known.names)):
         return values, replace(known, names=names)
     if sorted(names) != sorted(known.names):
