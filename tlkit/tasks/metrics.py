@@ -59,9 +59,12 @@ def top(predictions: Predictions, most: int) -> float:
     Classes that are equally probable share the places that are left, as drawing lots would on average: a decision tree gives most classes 0.
     """
     found = predictions.probabilities
-    own = found.gather(1, predictions.targets[:, None])
-    upto, equal = (found <= own).sum(1), (found == own).sum(1)  # both 0 where a probability is not a number, as is the share
-    return float(((most - found.shape[1] + upto) / equal).clamp(0, 1).mean())
+    own, first = found.gather(1, predictions.targets[:, None])[:, 0], found.topk(most, dim=1).values
+    last = first[:, -1]
+    share, tied = (own > last).float(), own == last  # neither where a probability is not a number
+    places = most - (first[tied] > last[tied, None]).sum(1)
+    share[tied] = places / (found[tied] == last[tied, None]).sum(1)
+    return float(share.mean())
 
 
 def areas(probabilities: Tensor, targets: Tensor) -> list[float | None]:
