@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from tlkit import tasks, units
 from tlkit.errors import DataError, TlkitError, first_few, in_setting, nearest, option, setting
 from tlkit.plans import band_checks, dataset_facts, dataset_images, overlap, seen_images
@@ -60,16 +58,13 @@ def find(
     if not wanted.holds(targets):
         words = tasks.understanding(targets)[0].targets.words
         raise DataError(f"evaluate: {on}: has {words}; the network answers for {wanted.words}.")
-    if not wanted.one_class and targets.ndim == 2 and (none := _without(targets, predictor.classes)):
+    counts = zip(predictor.classes, wanted.count(targets, len(predictor.classes)), strict=True)
+    none = [name for name, count in counts if not count]
+    if none and not wanted.one_class and not wanted.whole:
         note(
             f"evaluate: {on}: no image is labelled {first_few(none)}: all count as without it in loss, accuracy, exact match and F1"
         )
     return source, images, part
-
-
-def _without(targets: NDArray[Any], classes: Sequence[str]) -> list[str]:
-    """Return the classes that no image has, where an image may have several."""
-    return [name for name, has in zip(classes, targets.T, strict=True) if not has.any()]
 
 
 def _found(
