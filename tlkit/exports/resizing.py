@@ -135,10 +135,11 @@ def _of_floats(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
 
 def _of_bytes(x: Tensor, down: Tensor, across: Tensor, *, height_first: Tensor) -> Tensor:
     """Resize (N, channels, H, W) as Pillow's bytes, with coefficients in units of 2^-22."""
+    both = (x, down, across.T)  # turned here: torch 2.11 takes a view that each branch makes for two inputs that share memory
     if torch.compiler.is_exporting():
-        chosen: Tensor = torch.cond(height_first, _height_first, _width_first, (x, down, across))
+        chosen: Tensor = torch.cond(height_first, _height_first, _width_first, both)
         return chosen
-    return _height_first(x, down, across) if height_first else _width_first(x, down, across)
+    return _height_first(*both) if height_first else _width_first(*both)
 
 
 def _loses_more(down: _Axis, across: _Axis) -> Tensor:
@@ -154,11 +155,11 @@ def _units(shares: Tensor) -> Tensor:
 
 
 def _height_first(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    return _rounded(_rounded(down @ x) @ across.T)
+    return _rounded(_rounded(down @ x) @ across)
 
 
 def _width_first(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    return _rounded(down @ _rounded(x @ across.T))
+    return _rounded(down @ _rounded(x @ across))
 
 
 def _bilinear(x: Tensor) -> Tensor:
