@@ -92,14 +92,14 @@ def _metrics(folder: Path) -> list[dict]:
 
 
 def _without_clock(result: dict) -> dict:
-    """A result without its seconds, and without the hashes of files that may differ."""
+    """A result without its seconds and times, and without the hashes of files that may differ."""
     files = {
         name: each
         for name, each in result["files"].items()
         if name not in DIFFERING and not name.startswith("checkpoint/state")
     }
     assert len(files) + len(DIFFERING) + 1 == len(result["files"]), "and one state"
-    return {**result, "seconds": 0, "files": files}
+    return {**result, "seconds": 0, "times": {}, "files": files}
 
 
 def _forget_hashes(folder: Path) -> None:
