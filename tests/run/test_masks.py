@@ -321,6 +321,9 @@ def test_where_a_tile_holds_the_pictures_a_run_has_the_bits_of_whole_ones(recipe
     one, other = (training(recipe, *CASES["whole pictures, prefix stored"], *more) for more in ((), ("data.tile_size=44",)))
     assert other.plan.tile is None
     assert [each.validation for each in one.fit.epochs()] == [each.validation for each in other.fit.epochs()]
+    assert one.fit.predictions["validation"].masks is None, (
+        "no report draws the pictures of an epoch that training goes on from"
+    )
 
 
 def broken(path: Path, part: str, index: int, pixels: np.ndarray | None) -> None:

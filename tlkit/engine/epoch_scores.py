@@ -56,7 +56,8 @@ class EpochScores:
         Raises:
             RunFailed: the loss is no longer a number.
         """
-        return {split: self.of(number, feed, split, part, watch=self._evaluating) for split, part in self._each_epoch.items()}
+        parts = self._each_epoch.items()
+        return {split: self.of(number, feed, split, part, watch=self._evaluating, masks=False) for split, part in parts}
 
     def every_part(self, number: int, feed: Feed) -> dict[str, dict[str, float]]:
         """Return all scores of all images that are evaluated, by split.
@@ -71,12 +72,15 @@ class EpochScores:
         """Return the scores of the last evaluation with the costly ones."""
         return {split: scoring.complete(each, self.predictions[split]) for split, each in scores.items()}
 
-    def of(self, number: int, feed: Feed, split: str, part: Part, *, watch: Callable[[], None]) -> dict[str, float]:
+    def of(
+        self, number: int, feed: Feed, split: str, part: Part, *, watch: Callable[[], None], masks: bool = True
+    ) -> dict[str, float]:
         """Evaluate the images of a split, and keep the predictions; return the scores without the costly ones."""
         mine = self._shared(part)
         batches = feed.held_out(part, mine.indices)
         predictions = self.predictions[split] = evaluate(
             self._network, self._step.read_and_answered, batches, watch=watch, together=mine.together, shown=mine,
+            masks=masks,
         )  # fmt: skip
         scores = scoring.quick(predictions, asked=self._plan.select_by if split == "validation" else "")
         if not math.isfinite(scores["loss"]):

@@ -24,6 +24,7 @@ def evaluate(
     watch: Callable[[], None],
     together: Callable[[Tensor], Tensor] = lambda rows: rows,
     shown: Shared | None = None,
+    masks: bool = True,
 ) -> Predictions:
     """Return a network's predictions for images; of a task with a `Reduction`, what it keeps of them.
 
@@ -34,18 +35,19 @@ def evaluate(
         watch: Called between batches; may raise.
         together: From the rows of these images to those of all, where other processes have others.
         shown: The images, where a report shows some of them: what the head reads of these is kept, or their masks. None for none.
+        masks: Keep masks too; no report draws those of an epoch that training goes on from.
     """
     logits, targets, task = HostRows(), HostRows(), network.task
     reduction = task.reduction
     sampled = None if shown is None or task.shown is None else SampledFeatures(shown)
-    masks = PickedMasks(shown) if shown is not None and task.targets.masks else None
+    picked = PickedMasks(shown) if masks and shown is not None and task.targets.masks else None
     with evaluating(network), torch.inference_mode():
         for x, each in batches:
             watch()
             read, found = forward(x)
             found = found.float()
-            if masks is not None:
-                masks.add_(found)
+            if picked is not None:
+                picked.add_(found)
             if reduction is not None:
                 found, each = reduction.rows(found, each), each.new_zeros(len(each), 1)
             logits.add_(found)
@@ -55,8 +57,8 @@ def evaluate(
     # Metrics ask for many numbers one by one, so all of them are computed on the host.
     both = together(logits.together()), together(targets.together())
     features = None if sampled is None else sampled.together()
-    picked = None if masks is None else masks.together()
-    return Predictions(*both, task, network.positive, network.logarithms, features, picked)
+    kept = None if picked is None else picked.together()
+    return Predictions(*both, task, network.positive, network.logarithms, features, kept)
 
 
 def probabilities(network: Network, x: Tensor, *, temperature: float = 1.0) -> Tensor:
