@@ -40,13 +40,12 @@ from tlkit.network.turns import Turn
 from tlkit.plugin import Images
 from tlkit.recipe.map_tables import Auto
 from tlkit.recipe.maps import HEAD
+from tlkit.recipe.recipe import SEEDS
 from tlkit.reports import plan_table
 from tlkit.reports.html import html
 from tlkit.run import executor, failures, torch_settings
 from tlkit.run.prediction import Predictor
 from tlkit.sources.places import Places
-
-_LARGEST_SEED = 2**31 - 1  # as in a recipe
 
 
 class Model:
@@ -105,8 +104,8 @@ class Model:
         if not isinstance(head, str | Mapping):
             own = "a module of your own is offered by a plugin, see docs/plugins.md"
             raise TlkitError(f"Model: head is {head!r}.", "a head's name, or the recipe's table [head]", own)
-        if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed <= _LARGEST_SEED:
-            raise TlkitError(f"Model: seed is {seed!r}.", f"a whole number from 0 to {_LARGEST_SEED}")
+        if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < SEEDS:
+            raise TlkitError(f"Model: seed is {seed!r}.", f"a whole number from 0 to {SEEDS - 1}")
         tables["head"] = plain(head) if isinstance(head, Mapping) else {"kind": head}
         if image_size is not None:
             tables["data"]["image_size"] = plain(image_size)

@@ -39,6 +39,10 @@ USUAL = {"optimizer": "adamw", "schedule": "one_cycle"}
 ONLY_ARM = "main"
 
 
+# A seed is less than this.
+SEEDS = 2**31
+
+
 # Takes the place of a missing plugin name, so that the rest of the recipe can be checked too.
 UNKNOWN = ""
 
@@ -108,7 +112,7 @@ class Header(Table):
 
     format: Literal[1] = Field(description="version of the recipe format; always 1")
     name: FolderName = Field(description="name of the recipe; its runs are kept in runs/NAME")
-    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
+    seeds: list[Annotated[int, Field(ge=0, lt=SEEDS)]] = Field(
         default_factory=lambda: [0],
         min_length=1,
         description="random seeds; every arm is trained once with each, for instance [0, 1, 2]",

@@ -138,8 +138,8 @@ def has_heirs(path: Path) -> bool:
         os.kill(holder.process, 0)  # asks whether it is there
     except ProcessLookupError:
         return _is_silent_now(path)
-    except (OSError, OverflowError):
-        return False
+    except (OSError, OverflowError):  # it is somebody else's, or no number of a process
+        pass
     return False
 
 

@@ -41,8 +41,8 @@ def entropy(probabilities: NDArray[Any]) -> float:
 def snd(probabilities: NDArray[Any]) -> float:
     """Return the soft neighbourhood density: how evenly an image's neighbours are spread, higher is better.
 
-    With predictions u of length 1 and T = 0.05, P_ij = exp(u_i u_j / T) / sum_(k != i) exp(u_i u_k / T) for j != i; the score is the mean entropy of
-    the rows of P: images of a class that lie close together have many equal neighbours.
+    With predictions u of length 1 and T = `TEMPERATURE`, P_ij = exp(u_i u_j / T) / sum_(k != i) exp(u_i u_k / T) for j != i; the score is the
+    mean entropy of the rows of P: images of a class that lie close together have many equal neighbours.
 
     Args:
         probabilities: (N, C), N >= 2.
