@@ -16,7 +16,7 @@ from tlkit.engine.kernels.calls import read, recorded
 from tlkit.engine.kernels.function import Gradients
 from tlkit.engine.kernels.kernel import Kernel
 from tlkit.errors import TlkitError
-from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat
+from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, MemoryFormat
 from tlkit.record.kernels import NATIVE, ChosenKernel, Convolution, Part
 
 CPU = torch.device("cpu")
@@ -69,8 +69,20 @@ def test_every_kernel_is_right_for_every_convolution_that_it_fits(convolution: C
                 continue
             found = kernel.compute(convolution, *operands.of(part))
             assert found.dtype == DTYPES[convolution.compute_format.precision], kernel.name
-            allowed = 2e-2 if found.dtype == torch.bfloat16 else 1e-5
+            allowed = 4e-3 if found.dtype == torch.bfloat16 else 1e-5
             assert selection.relative_error(found, exact) <= allowed, kernel.name
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_products_that_cancel_are_rounded_once(layout: MemoryFormat) -> None:
+    """1 1/128 squared less 1 1/64, of which bfloat16 would leave nothing."""
+    convolution = Convolution((2, 3, 1), (2, 1, 1, 1), (1, 1), (0, 0), (1, 1), 2, ComputeFormat("bfloat16", layout))
+    image, grad = (
+        torch.tensor(each).view(1, 1, 3, 1).repeat(1, 2, 1, 1).bfloat16()
+        for each in ([1 + 2**-7, 1.0, 0.0], [1 + 2**-7, -1 - 2**-6, 0.0])
+    )
+    for kernel in catalogue.candidates(convolution, "weight"):
+        assert kernel.compute(convolution, image, grad).flatten().tolist() == [2**-14] * 2, kernel.name
 
 
 def test_windows_add_up_parts_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +121,7 @@ def test_kernel_fits_some_convolution_and_is_found_by_its_name(kernel: Kernel) -
     pixels = replace(depthwise, weight=(4, 6, 1, 1), padding=(0, 0), groups=1)
     small = replace(pixels, weight=(4, 6, 3, 3))
     wide = Convolution((256, 7, 7), (256, 256, 3, 3), (1, 1), (1, 1), (1, 1), 1, single)
-    assert any(kernel.fits(each) for each in (depthwise, pixels, small, wide))
+    assert any(kernel.fits(each) for each in (depthwise, replace(depthwise, compute_format=single), pixels, small, wide))
     assert catalogue.get(kernel.name, kernel.part) is kernel
 
 
@@ -272,3 +284,13 @@ def test_a_wrong_kernel_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None
     check = selection.Check(DEPTHWISE, "weight", operands, native.compute(DEPTHWISE, *operands.of("weight")))
     assert check(native)
     assert not check(kernel), "of a channel that is not compared with float64, too"
+
+
+def test_a_wrong_kernel_of_the_library_lets_no_other_be_wrong() -> None:
+    """As where it leaves what the memory held: see docs/notes."""
+    operands = selection.operands(DEPTHWISE, 2)
+    native = catalogue.get("native", "weight")
+    right = native.compute(DEPTHWISE, *operands.of("weight"))
+    check = selection.Check(DEPTHWISE, "weight", operands, right * 3)
+    assert check(native)
+    assert not check(Kernel("wrong", "weight", lambda _: True, lambda *_: right * 2))
