@@ -25,19 +25,15 @@ def test_entropy_is_scipys() -> None:
     assert scores.entropy(np.full((2, 5), 0.2)) == pytest.approx(math.log(5))
 
 
-@pytest.mark.parametrize("block", [scores._MOST, 3])
-def test_snd_is_the_density_by_loops(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scores, "_MOST", block)
-    p = probabilities()
-    total = 0.0
-    for i, one in enumerate(p):
-        weights = [
-            math.exp(float(one @ other) / np.linalg.norm(one) / np.linalg.norm(other) / 0.05)
-            for j, other in enumerate(p)
-            if j != i
-        ]
-        total += scipy_entropy(np.array(weights) / sum(weights))
-    assert scores.snd(p) == pytest.approx(total / len(p), rel=1e-9)
+@pytest.mark.parametrize(("images", "sharpness"), [(9, 1.0), (400, 1.0), (400, 20.0)])
+def test_snd_is_the_mean_entropy_of_the_weights_of_neighbours(images: int, sharpness: float) -> None:
+    """By rows, with a logarithm for every pair; 400 images are two blocks."""
+    p = probabilities(images) ** sharpness
+    p /= p.sum(1, keepdims=True)
+    unit = p / np.linalg.norm(p, axis=1, keepdims=True)
+    rows = (np.delete(unit, i, axis=0) @ one / 0.05 for i, one in enumerate(unit))
+    expected = np.mean([scipy_entropy(np.exp(row - row.max())) for row in rows])
+    assert scores.snd(p) == pytest.approx(expected, rel=1e-12)
 
 
 def test_snd_of_two_tight_groups_by_hand() -> None:
