@@ -139,7 +139,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[ComputeFormat, floa
     def scripted(seconds: dict[ComputeFormat, float], times: float) -> list[tuple[ComputeFormat, bool]]:
         taken: list[tuple[ComputeFormat, bool]] = []
 
-        def seconds_of(call: partial[None], device: torch.device) -> float:
+        def seconds_of(call: partial[None], *_: object) -> float:
             call()
             plan = call.func.plan
             taken.append((plan.compute_format, bool(plan.kernels)))

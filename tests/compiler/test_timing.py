@@ -247,12 +247,15 @@ def test_a_precision_that_the_network_cannot_be_run_in_is_a_message(toy_recipe: 
     assert error.value.hints == ('precision = "auto"',)
 
 
-def test_a_network_that_cannot_be_run_at_all_is_the_plugins_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("forms", [COMPUTE_FORMATS, (HALF_LAST,)])
+def test_a_network_that_cannot_be_run_at_all_is_the_plugins_error(
+    monkeypatch: pytest.MonkeyPatch, forms: tuple[ComputeFormat, ...]
+) -> None:
     only_float32(monkeypatch, contiguous=False)
     with pytest.raises(PluginError, match="the network cannot be run: RuntimeError: expected float32"):
         format_timing.time_each(
             lambda compute_format: format_timing.Made(lambda: nn.ReLU()(torch.zeros(1)), 0.0, nn.ReLU()(torch.zeros(1)).item()),
-            COMPUTE_FORMATS,
+            forms,
             1,
             torch.device("cpu"),
             lambda: None,
@@ -558,10 +561,13 @@ def test_on_a_gpu_what_is_timed_is_the_captured_step(toy_recipe: Path) -> None:
     network, plan = made(toy_recipe)
     step = Step(network, plan, torch.device("cpu"), static=True)
     step.set_rates_(0.0)
-    call = step_timing._captured(step, [batch(network, plan)], backend)
+    timed = step_timing._captured(step, [batch(network, plan)], backend)
     assert backend.calls == ["warm up"] * 3 + ["capture", "replay"]
-    call()
+    timed.call()
     assert backend.calls[-1] == "replay"
+    assert timed.calls >= 20
+    failing = Recorder(failing={0: RuntimeError("no memory")})
+    assert step_timing._captured(step, [batch(network, plan)], failing).calls < 10, "each is launched kernel by kernel"
 
 
 def test_on_a_gpu_a_measured_batch_is_the_runs(toy_recipe: Path) -> None:
@@ -600,5 +606,5 @@ def test_on_a_gpu_events_time_many_calls(monkeypatch: pytest.MonkeyPatch) -> Non
         clock[0] += 5.0 if len(calls) > 1 else 1000.0  # milliseconds; the first one is not counted
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
-    assert format_timing._by_events(call, None) == pytest.approx(0.005)
-    assert len(calls) >= 21
+    assert format_timing._by_events(call, None, 20) == pytest.approx(0.005)
+    assert len(calls) == 21

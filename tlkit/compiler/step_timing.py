@@ -6,7 +6,7 @@ The rule: it is the step of the last phase, which trains most, with its optimize
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -55,9 +55,8 @@ def measure(
         step = sample.step(compute_format)
         error = 0.0 if compute_format == PLAIN_FORMAT else sample.error(step)
         if device.type == "cuda":
-            return Made(
-                _captured(step, [sample.batch] * plan.tables.optimizer.accumulate, CudaBackend(device)), error, math.inf
-            )
+            taking = _captured(step, [sample.batch] * plan.tables.optimizer.accumulate, CudaBackend(device))
+            return replace(taking, error=error)
         call = partial(step, [sample.batch])
         with recorded() as gradients[compute_format]:
             return Made(call, error, format_timing.seconds_of(call, device))
@@ -117,13 +116,14 @@ def _sample(plan: Plan, network: Network, images: Tensor, device: torch.device) 
         return _Sample(plan, network, device, (x, targets), network.embed(repeated))
 
 
-def _captured(step: Step, batches: Sequence[Batch], backend: Backend) -> Callable[[], object]:
+def _captured(step: Step, batches: Sequence[Batch], backend: Backend) -> Made:
     """Return what takes a step as the run does it, after the first ones: captured where that is possible."""
     captured = Captured(step, backend, note=lambda _: None)
     captured.begin_(step.plan.phases[-1].first)
     for _ in range(WARM_UP + 1):
         captured(batches)
-    return partial(captured, batches)
+    calls = {} if captured.captured else {"calls": format_timing.EAGER}
+    return Made(partial(captured, batches), 0.0, math.inf, **calls)
 
 
 def _finals(

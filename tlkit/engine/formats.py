@@ -61,11 +61,12 @@ def computing(compute_format: ComputeFormat, device: torch.device) -> Iterator[N
 
 
 def considered(device: torch.device, asked: str) -> Sequence[Precision]:
-    """Return the precisions that are worth measuring on a device, and the one that a recipe asks for."""
-    names: tuple[Precision, ...] = ("float32", "bfloat16")
+    """Return the precisions that are worth measuring on a device: the one that a recipe asks for, or with "auto" all that it has."""
+    if asked != "auto":
+        return [name for name in DTYPES if name == asked]
     if device.type == "cuda":
-        names = ("float32", "tf32", "bfloat16") if _capability(device) >= _TENSOR_CORES else ("float32", "float16")
-    return (*names, *(name for name in DTYPES if name == asked and name not in names))
+        return ("float32", "tf32", "bfloat16") if _capability(device) >= _TENSOR_CORES else ("float32", "float16")
+    return ("float32", "bfloat16")
 
 
 def why_not(precision: str, device: torch.device) -> tuple[str, str] | None:
