@@ -462,7 +462,8 @@ def test_on_a_gpu_the_estimate_has_the_graphs_inputs_and_gradients_and_tells_of_
         name: compiler.compile_plan(resolved, facts, where="here", device=torch.device(name)).memory for name in ("cpu", "cuda")
     }
     batch = 16 * 16 * 16 * 3  # images, height, width, channels
-    assert on["cuda"].images - on["cpu"].images == 3 * 4 * batch  # float32
+    assert on["cuda"].images - on["cpu"].images == 4 * 4 * batch  # float32
+    assert on["cuda"].activations > 2 * on["cpu"].activations  # and those of an evaluation
     assert on["cuda"].gradients == 2 * on["cpu"].gradients
     assert (on["cpu"].resident, on["cuda"].resident) == (0, 120 * 16 * 16 * 3)
     assert on["cuda"].total == on["cuda"].network

@@ -51,28 +51,28 @@ def test_what_cannot_be_captured_runs_as_it_is_and_says_why_once() -> None:
     notes: list[str] = []
     x = torch.randn(4, 3, 6, 6)
     backend = Recorder(failing={0: RuntimeError("no memory\nmore")})
-    captured = CapturedCall(lambda each: each * 2, backend, x, note=notes.append)
+    captured = CapturedCall(lambda each: (each * 2,), backend, x, what="it", note=notes.append)
     for _ in range(3):
-        assert torch.equal(captured(x), x * 2)
-    assert notes == ["the fixed prefix runs without a captured graph: RuntimeError: no memory"]
+        assert torch.equal(*captured(x), x * 2)
+    assert notes == ["it runs without a captured graph: RuntimeError: no memory"]
 
 
 def test_a_function_that_reads_from_the_device_is_not_captured() -> None:
     notes: list[str] = []
 
-    def asking(x: Tensor) -> Tensor:
-        return x if float(x.sum()) > 0 else -x
+    def asking(x: Tensor) -> tuple[Tensor, ...]:
+        return (x if float(x.sum()) > 0 else -x,)
 
     backend = Recorder()
-    CapturedCall(asking, backend, torch.ones(4), note=notes.append)
+    CapturedCall(asking, backend, torch.ones(4), what="it", note=notes.append)
     assert backend.calls == ["warm up"]
     assert "waits for the device" in notes[0]
 
 
 def test_an_input_of_another_shape_is_not_given_to_the_graph() -> None:
     backend = Recorder()
-    captured = CapturedCall(lambda each: each + 1, backend, torch.zeros(4), note=lambda _: None)
-    assert captured(torch.zeros(2)).tolist() == [1, 1]
+    captured = CapturedCall(lambda each: (each + 1,), backend, torch.zeros(4), what="it", note=lambda _: None)
+    assert captured(torch.zeros(2))[0].tolist() == [1, 1]
     assert "replay" not in backend.calls
 
 

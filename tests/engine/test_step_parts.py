@@ -12,7 +12,6 @@ from torch import Tensor
 from toy_step import LATE_STEM, batch, copies, made, still, table, train
 from toy_training import CPU
 
-from tlkit.engine import tiles
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.ranks import shares, whole_batch
 from tlkit.engine.ranks.ranks import ALONE, Ranks
@@ -35,31 +34,6 @@ def begun(recipe: Path, *settings: str, compute_format: ComputeFormat = PLAIN_FO
     return step
 
 
-# Formats of training and of evaluation -> the type in which the stages compute
-@pytest.mark.parametrize(
-    ("compute", "evaluation", "within"),
-    [(HALF, None, torch.bfloat16), (HALF, ComputeFormat(), torch.float32), (PLAIN_FORMAT, None, torch.float32)],
-)
-def test_answers_are_computed_in_the_format_of_evaluation_from_the_cut_on(
-    toy_recipe: Path, compute: ComputeFormat, evaluation: ComputeFormat | None, within: torch.dtype
-) -> None:
-    step = begun(toy_recipe, "freeze.stem=true", compute_format=compute, evaluation_format=evaluation)
-    network, (x, _) = step.network.eval(), batch(step.network, step.plan)
-    with torch.no_grad():
-        network.head.weight.normal_()
-    seen: list[Tensor] = []
-    network.stages["block1"].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    given = x.bfloat16()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=within == torch.bfloat16):
-        features, logits = network.read_and_answer(given if within == torch.bfloat16 else given.float(), start=1)
-    with torch.no_grad():
-        found = step.read_and_answered(given)
-    assert [tensor.dtype for tensor in found] == [torch.float32] * 2
-    torch.testing.assert_close(found, (features.float(), logits.float()))
-    assert seen[-1].dtype == within
-    assert seen[-1].is_contiguous(memory_format=torch.channels_last if compute is HALF else torch.contiguous_format)
-
-
 def test_pooled_features_are_computed_in_the_format_of_the_step(toy_recipe: Path) -> None:
     step = begun(toy_recipe, "freeze.stem=true", compute_format=HALF)
     network, (x, _) = step.network.eval(), batch(step.network, step.plan)
@@ -74,29 +48,10 @@ def test_pooled_features_are_computed_in_the_format_of_the_step(toy_recipe: Path
     torch.testing.assert_close(found, expected.float())
 
 
-def test_a_picture_in_tiles_passes_all_stages(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = begun(toy_recipe, "freeze.stem=true", tile=32)
-    step.network.eval()
-    x, asked = torch.randn(2, 3, 16, 16), []
-
-    def logits(task: object, answer: object, pictures: Tensor, *, tile: int) -> Tensor:
-        asked.append((task, tile))
-        return answer(pictures)
-
-    monkeypatch.setattr(tiles, "logits", logits)
-    with torch.no_grad():
-        pictures, found = step.read_and_answered(x)
-        torch.testing.assert_close(found, step.network(x))
-    assert pictures is x
-    assert asked == [(step.network.task, 32)]
-
-
-def test_before_its_first_phase_a_step_answers_pictures_and_has_no_sums(toy_recipe: Path) -> None:
+def test_before_its_first_phase_a_step_has_no_sums(toy_recipe: Path) -> None:
     network, plan = made(toy_recipe, "freeze.stem=true")
-    step, x = Step(network.eval(), plan, CPU), torch.randn(2, 3, 16, 16)
-    with torch.no_grad():
-        torch.testing.assert_close(step.read_and_answered(x)[1], network(x))
-    assert (step.sums().predictions, step.sums().aux_loss) == (0, None)
+    sums = Step(network, plan, CPU).sums()
+    assert (sums.predictions, sums.aux_loss) == (0, None)
 
 
 def test_rates_are_the_groups_times_the_factor_and_0_until_one_is_chosen(toy_recipe: Path) -> None:

@@ -18,6 +18,7 @@ from toy_observers import SignalAfter
 from toy_training import training
 
 from tlkit import api
+from tlkit.engine import answers
 from tlkit.errors import Interrupted
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.recipe import augmentations
@@ -58,9 +59,10 @@ def assert_same_weights(runs: Path, others: Path) -> None:
 @pytest.mark.parametrize("kind", SETTINGS)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_graph_has_the_bits_of_steps_without_one(
-    toy_recipe: Path, tmp_path: Path, device: str, kind: str, precision: str
+    toy_recipe: Path, tmp_path: Path, device: str, kind: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two phases, dropout, a short last batch: passes if every weight and every epoch's loss is the same."""
+    """Two phases, dropout, a short last batch, evaluation by a graph: passes if every weight and every epoch's losses are the same."""
+    monkeypatch.setattr(answers, "OFTEN", 2)
     settings = [*SETTINGS[kind], PHASES, f"precision={precision}", "data.options.train=210"]
     watching = Watching()
     for graph in (True, False):
@@ -69,8 +71,9 @@ def test_a_graph_has_the_bits_of_steps_without_one(
     assert not [line for line in watching.notes if "graph" in line]
     assert_same_weights(tmp_path / "graph True", tmp_path / "graph False")
     lines = [(folder_of(tmp_path / f"graph {graph}") / "metrics.jsonl").read_text().splitlines() for graph in (True, False)]
-    losses = [[json.loads(line)["train"]["loss"] for line in each] for each in lines]
+    losses = [[(json.loads(line)["train"]["loss"], json.loads(line)["validation"]) for line in each] for each in lines]
     assert losses[0] == losses[1]
+    assert losses[0][0][1]["loss"] > 0
 
 
 NETWORKS = {

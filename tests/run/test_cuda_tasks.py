@@ -18,8 +18,16 @@ from safetensors.torch import load_file
 from toy_gpu import Watching, needs_cuda
 
 from tlkit import api
+from tlkit.engine import answers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+@pytest.fixture(autouse=True)
+def _evaluated_by_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The few images of these tests too, so that what a graph answers is compared with what a run without one does."""
+    monkeypatch.setattr(answers, "OFTEN", 2)
+
 
 each_device = pytest.mark.parametrize(
     "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=needs_cuda)]
@@ -65,7 +73,7 @@ def assert_same(one: Path, other: Path) -> None:
     assert mine.keys() == theirs.keys()
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
     lines = [(each / "metrics.jsonl").read_text().splitlines() for each in (one, other)]
-    losses = [[json.loads(line)["train"]["loss"] for line in each] for each in lines]
+    losses = [[(json.loads(line)["train"]["loss"], json.loads(line)["validation"]) for line in each] for each in lines]
     assert losses[0] == losses[1]
 
 

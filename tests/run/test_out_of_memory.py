@@ -16,6 +16,7 @@ from toy_observers import Notes, SignalAfter
 
 from tlkit import api
 from tlkit.api import Applied
+from tlkit.engine.answers import Answers
 from tlkit.engine.epoch_steps import in_pieces
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.step.step import Step
@@ -94,7 +95,7 @@ def test_where_batchnorm_trains_the_batch_that_fits_is_named(toy_recipe: Path, m
 
 
 def test_evaluation_that_does_not_fit_is_named_and_halves_no_step(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Step, "read_and_answered", exhausted)
+    monkeypatch.setattr(Answers, "__call__", exhausted)
     notes = Notes()
     (failure,) = applied(toy_recipe, "runs", observer=notes).failures
     assert failure.problem == "main, seed 0: evaluation does not fit into the memory of cpu: 16 images at a time."

@@ -213,8 +213,8 @@ def estimate(draft: Draft, batch: int) -> MemoryPlan:
     averages = trained if arm.optimizer.ema is not None else 0
     if draft.device.type == "cuda":
         activations_bytes += _of_loss(draft, real)
-        # the graph's own; beside it a shorter batch, which runs without it, or evaluation
-        activations_bytes += max(activations_bytes, _of_tiles(draft))
+        # the graph's own; beside it a shorter batch, which runs without it, or a picture in tiles; and those of the graph of evaluation
+        activations_bytes += max(activations_bytes, _of_tiles(draft)) + _of_answers(draft, batch)
         gradients *= 2
     values = real * math.prod(draft.largest) * channels
     return MemoryPlan(
@@ -253,9 +253,20 @@ def _of_tiles(draft: Draft) -> int:
     return 0 if draft.resolved.tile is None or canvas is None else tiles.peak_bytes(canvas, classes=classes, channels=channels)
 
 
+def _of_answers(draft: Draft, batch: int) -> int:
+    """Return the bytes that the layers of an evaluation take at a time, which its graph keeps."""
+    network, tile, channels = draft.network, draft.resolved.tile, draft.resolved.channels
+    images, size = (batch, draft.largest) if tile is None else (1, (tile, tile))
+
+    def count() -> int:
+        return activations.answer_bytes(network, images=images, image_size=size, channels=channels)
+
+    return shared_networks.once(network, ("answers", images, size), count)
+
+
 def _copies(draft: Draft) -> int:
-    """Return how many batches of input there are at a time: on a GPU the captured step's own, and two while one is augmented."""
-    return 1 if draft.device.type == "cpu" else 3 + draft.resolved.arm.optimizer.accumulate
+    """Return how many batches of input there are at a time: on a GPU those of the graphs, and two while one is augmented."""
+    return 1 if draft.device.type == "cpu" else 4 + draft.resolved.arm.optimizer.accumulate
 
 
 def _resident(draft: Draft) -> int:

@@ -13,41 +13,60 @@ from torch import Tensor
 from tlkit.engine.step.graph import Backend, Graph, in_words
 from tlkit.engine.step.host_reads import HostReads
 
+Outputs = tuple[Tensor, ...]
+
 
 class CapturedCall:
     """A function that replays a graph for inputs like the first one, and runs as it is for others.
 
     Args:
-        function: From a tensor to a tensor; reads nothing from the device.
+        function: From a tensor to tensors; reads nothing from the device.
         backend: Of the device that the tensors are on.
         example: An input; what follows has its shape, its type and its memory format.
+        what: Runs, in the message.
         note: Called with a message if the function cannot be captured.
     """
 
     def __init__(
-        self, function: Callable[[Tensor], Tensor], backend: Backend, example: Tensor, *, note: Callable[[str], None]
+        self,
+        function: Callable[[Tensor], Outputs],
+        backend: Backend,
+        example: Tensor,
+        *,
+        what: str,
+        note: Callable[[str], None],
     ) -> None:
         self._function = function
-        self._output: Tensor | None = None
+        self._outputs: Outputs = ()
         self._graph: Graph | None = None
         # Evaluation may come first, and what it makes in its mode could not be written to in training.
         with torch.inference_mode(False), torch.no_grad():
             self._input = torch.empty_like(example)
             refusal = self._capture(backend, example)
         if refusal:
-            note(f"the fixed prefix runs without a captured graph: {refusal}")
+            note(f"{what} runs without a captured graph: {refusal}")
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return the function's output, in memory of its own."""
+    @property
+    def captured(self) -> bool:
+        """Whether there is a graph."""
+        return self._graph is not None
+
+    def __call__(self, x: Tensor) -> Outputs:
+        """Return the function's outputs, in memory of their own."""
         if self._graph is None or x.shape != self._input.shape or x.dtype != self._input.dtype:
             return self._function(x)
         self._input.copy_(x, non_blocking=True)
         self._graph.replay()
-        assert self._output is not None
-        return self._output.clone()
+        return tuple(output.clone() for output in self._outputs)
+
+    def release(self) -> None:
+        """Free the graph's memory; the function runs as it is from now on."""
+        graph, self._graph, self._outputs = self._graph, None, ()
+        if graph is not None:
+            graph.release()
 
     def _run(self) -> None:
-        self._output = self._function(self._input)
+        self._outputs = self._function(self._input)
 
     def _capture(self, backend: Backend, example: Tensor) -> str:
         """Capture the function after one call of it; return why that cannot be done, empty where it can."""
@@ -59,5 +78,6 @@ class CapturedCall:
         try:
             self._graph = backend.capture(self._run)
         except Exception as error:  # whatever it is, the function can still be called
+            self._outputs = ()
             return in_words(error)
         return ""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tlkit.engine import pseudo_labelling
+from tlkit.engine.answers import Answers
 from tlkit.engine.domains import batch_loss
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.epoch_scores import EpochScores
@@ -22,6 +23,7 @@ from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
 from tlkit.engine.step.changing import changing
+from tlkit.engine.step.graph import CudaBackend
 from tlkit.engine.step.step import Step
 from tlkit.errors import RunFolderError
 from tlkit.events import Epoch
@@ -59,7 +61,9 @@ class Fit:
         self._step = Step(network, plan, device, ranks=given.ranks, domains=domains)
         self._steps = EpochSteps(self._step, given, graph=self._graph, target=target)
         self._feed: tuple[PhasePlan, Feed] | None = None
-        self._scores = EpochScores(self._step, given)
+        backend = CudaBackend(device) if self._graph else None
+        self._answers = Answers(network, plan, device, backend=backend, note=given.observer.note)
+        self._scores = EpochScores(self._answers, given)
         self._random: dict[
             str, Tensor
         ] = {}  # the generators' states after the last step of an epoch that was left in the middle
@@ -112,6 +116,7 @@ class Fit:
                 yield self._epoch(self.progress.epochs + 1, after_step)
         finally:
             self._steps.release()
+            self._answers.release()
 
     def evaluate_best(self, best: Epoch) -> Epoch:
         """Evaluate all images by the weights that the network holds, those of the best epoch; training is over then.
@@ -122,10 +127,13 @@ class Fit:
         Returns:
             It, with the scores of test images and of other data sets.
         """
-        self._step.begin_(best.epoch)  # its phase says where the network begins on what the feed gives
+        self._answers.begin_(best.epoch)
         feed = self._feed_of(best.epoch)
-        with device_memory.spent_on("evaluation"):
-            scores = self._scores.every_part(best.epoch, feed)
+        try:
+            with device_memory.spent_on("evaluation"):
+                scores = self._scores.every_part(best.epoch, feed)
+        finally:
+            self._answers.release()
         return replace(
             best,
             validation=scores.pop("validation", None),
@@ -208,6 +216,7 @@ class Fit:
     def _epoch(self, number: int, after_step: Callable[[], None]) -> Epoch:
         self._given.observer.epoch_begins(number)
         self._scores.begin_(number)
+        self._answers.begin_(number)
         now = self.progress
         images = self._train_epoch(number, after_step)
         sums = self._step.sums()
@@ -251,7 +260,7 @@ class Fit:
             feed = self._feed_of(number)
             if not now.steps:
                 pseudo_labelling.label_(
-                    self._given.train, self._given.evaluated.target, self._step, feed, watch=self._given.watch
+                    self._given.train, self._given.evaluated.target, self._answers, feed, watch=self._given.watch
                 )
             now.seconds += (stored := time.perf_counter() - began)
             now.spend("storing", stored)

@@ -11,23 +11,23 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from tlkit.engine.answers import Answers
 from tlkit.engine.domains import pseudo_labels
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.host_rows import HostRows
 from tlkit.engine.images.parts import TargetPart, TrainingPart
 from tlkit.engine.prefix.feed import Feed
-from tlkit.engine.step.step import Step
 
 _NAME = "epoch/pseudo_labels"  # in a checkpoint
 
 
-def label_(train: TrainingPart, target: TargetPart | None, step: Step, feed: Feed, *, watch: Callable[[], None]) -> None:
+def label_(train: TrainingPart, target: TargetPart | None, answers: Answers, feed: Feed, *, watch: Callable[[], None]) -> None:
     """Give training images that have pseudo-labels those of the nearest prototypes; other training images stay.
 
     Args:
         train: Training images.
         target: The same images without augmentation.
-        step: Holds the weights; it is set to the epoch's phase.
+        answers: Of the network, in the epoch's phase.
         feed: Of that phase.
         watch: Called between batches; may raise to stop.
     """
@@ -35,12 +35,12 @@ def label_(train: TrainingPart, target: TargetPart | None, step: Step, feed: Fee
         return
     assert target is not None  # these images are its
     read, probabilities = HostRows(), HostRows()
-    with evaluating(step.network), torch.inference_mode():
+    with evaluating(answers.network), torch.inference_mode():
         for x in feed.inputs(target.part, train.indices):
             watch()
-            features, logits = step.read_and_answered(x)
+            features, logits = answers(x)
             read.add_(features.flatten(1))
-            probabilities.add_(step.network.task.probabilities(logits))
+            probabilities.add_(answers.network.task.probabilities(logits))
     train.pseudo[train.indices] = pseudo_labels.prototypes(read.together().numpy(), probabilities.together().numpy())
 
 

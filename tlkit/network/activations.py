@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -52,6 +53,30 @@ def activation_bytes(
     return sum(saved.values()) + passing[0]
 
 
+def answer_bytes(network: Network, *, images: int, image_size: Size, channels: int = 3) -> int:
+    """Return the peak bytes of inputs and outputs of layers that live at the same time while a network answers without gradients.
+
+    Args:
+        network: The network on the meta device.
+        images: At a time.
+        image_size: Height and width, pixels.
+        channels: Of the input.
+    """
+    alive: list[weakref.ref[Tensor]] = []
+    peak = 0
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal peak
+        alive.extend(weakref.ref(tensor) for tensor in (*inputs, output) if isinstance(tensor, Tensor))
+        living = [tensor.untyped_storage() for each in alive if (tensor := each()) is not None]
+        alive[:] = [each for each in alive if each() is not None]
+        peak = max(peak, sum({storage._cdata: storage.nbytes() for storage in living}.values()))
+
+    with torch.no_grad(), _after_each_layer(network, hook):
+        network(torch.empty(images, channels, *image_size, device="meta"))
+    return peak
+
+
 @contextmanager
 def _largest(network: nn.Module) -> Iterator[list[int]]:
     """Find the largest input and output of any layer, in bytes."""
@@ -60,9 +85,15 @@ def _largest(network: nn.Module) -> Iterator[list[int]]:
     def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         largest[0] = max(largest[0], sum(t.nbytes for t in (*inputs, output) if isinstance(t, Tensor)))
 
+    with _after_each_layer(network, hook):
+        yield largest
+
+
+@contextmanager
+def _after_each_layer(network: nn.Module, hook: Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]) -> Iterator[None]:
     handles = [module.register_forward_hook(hook) for module in network.modules() if not list(module.children())]
     try:
-        yield largest
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -182,8 +182,8 @@ class MemoryPlan:
         gradients: Of what trains in the largest phase.
         optimizer: State of every trained parameter, with its running mean.
         activations: Kept for the backward pass of one batch, and the largest that pass; on a GPU also those of the graph, or
-            a picture in tiles if that is more.
-        images: One batch of input; on a GPU also the inputs that a captured step reads, and what augmenting a batch takes.
+            a picture in tiles if that is more, and those of an evaluation.
+        images: One batch of input; on a GPU also the inputs that captured steps and evaluations read, and what augmenting a batch takes.
         embeddings: Of a solved head, what it reads of all training images, and the copy that its estimator works on; in the memory of
             the processor, also where the network is on a GPU.
         resident: On a GPU, the pictures of all images. They stay there where that leaves training its memory, so they are in no sum.

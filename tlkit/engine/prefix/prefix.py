@@ -89,9 +89,11 @@ class Prefix:
         if self._backend is None:
             return self._through(x, start, stop)[:images]
         if (start, stop) not in self._captured:
-            run = partial(self._through, start=start, stop=stop)
-            self._captured[start, stop] = CapturedCall(run, self._backend, x, note=self._note)
-        return self._captured[start, stop](x)[:images]
+            self._captured[start, stop] = CapturedCall(
+                lambda chunk: (self._through(chunk, start, stop),), self._backend, x, what="the fixed prefix", note=self._note
+            )
+        (found,) = self._captured[start, stop](x)
+        return found[:images]
 
     def _through(self, x: Tensor, start: int, stop: int) -> Tensor:
         """Run stages on a whole chunk."""

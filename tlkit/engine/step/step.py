@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tlkit import tasks
-from tlkit.engine import tiles
 from tlkit.engine.domains.batch_loss import DomainLoss
-from tlkit.engine.formats import LAYOUTS, computing, halves, laid_out, rounding
+from tlkit.engine.formats import LAYOUTS, computing, laid_out, rounding
 from tlkit.engine.ranks.ranks import ALONE, Ranks
 from tlkit.engine.ranks.reduction import Reduction
 from tlkit.engine.ranks.shares import Whole
@@ -66,7 +65,6 @@ class Step:
         self._phase: PhasePlan | None = None
         self._device = device
         self._static = device.type == "cuda" if static is None else static
-        self._evaluation = plan.evaluation_format or plan.compute_format
         network.lay_out_(LAYOUTS[plan.compute_format.layout])
         self.optimizer = optimizers.build_optimizer(network, plan, device)
         self.rates: dict[str, Tensor] = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
@@ -129,21 +127,6 @@ class Step:
                 return
             self._repeatable(lambda: self._take_(batches, whole), None if self._tried else self._changed_before_optimizer())
             self._tried = True
-
-    def read_and_answered(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features that the head reads, and the logits, both float32, in the plan's format for evaluation.
-
-        Pictures in tiles pass all stages, since the fixed prefix too sees a tile at a time; then the pictures stand for the features.
-        """
-        if self.plan.tile is None:
-            return self._answered(x, start=self._cut)
-        return x, tiles.logits(self.network.task, lambda part: self._answered(part, start=0)[1], x, tile=self.plan.tile)
-
-    def _answered(self, x: Tensor, *, start: int) -> tuple[Tensor, Tensor]:
-        x = laid_out(x if halves(self._evaluation) else x.float(), self.plan.compute_format)
-        with computing(self._evaluation, self._device):
-            features, logits = self.network.read_and_answer(x, start=start)
-        return features.float(), logits.float()
 
     def features(self, x: Tensor) -> Tensor:
         """Return pooled features (N, F) float32 of the trained suffix, in the form of the step."""

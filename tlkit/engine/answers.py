@@ -1,0 +1,87 @@
+"""What a network answers while it is evaluated: on a GPU, where it is asked often, by a captured graph.
+
+The rule: a graph is of one phase and one shape of input, and what has another shape runs as it is, with the same bits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from tlkit.engine import tiles
+from tlkit.engine.captured_call import CapturedCall
+from tlkit.engine.formats import computing, halves, laid_out
+from tlkit.engine.step.graph import Backend
+from tlkit.network.network import Network
+from tlkit.plans.plan import Plan
+
+# Inputs of a shape before a graph of it is captured. Launching the forward pass of ResNet-18 takes a host about 6 ms (an H100, 32 images), a
+# capture as long as some tens of these: whoever asks seldom is not kept waiting for it.
+OFTEN = 16
+
+
+class Answers:
+    """The answers of a network to what the feed of a phase gives.
+
+    Args:
+        network: Its tensors keep their addresses until `release`; in eval mode when it is asked.
+        plan: In which format it is evaluated, where its phases begin, and whether in tiles.
+        device: The device that the network is on.
+        backend: Captures; None where nothing is captured.
+        note: Called with a message if it cannot be captured.
+    """
+
+    def __init__(
+        self, network: Network, plan: Plan, device: torch.device, *, backend: Backend | None = None, note: Callable[[str], None] = lambda _: None
+    ) -> None:  # fmt: skip
+        self.network = network
+        self._plan, self._device = plan, device
+        self._format = plan.evaluation_format or plan.compute_format
+        self._cut = 0
+        self._backend, self._note = backend, note
+        self._asked: Counter[object] = Counter()
+        self._captured: CapturedCall | None = None
+
+    def begin_(self, epoch: int) -> None:
+        """Answer what the phase of an epoch, counted from 1, is fed with."""
+        cut = len(self._plan.phase(epoch).prefix)
+        if cut != self._cut:
+            self.release()
+            self._cut = cut
+
+    def release(self) -> None:
+        """Free the graph's memory: the network's tensors may have other addresses from now on."""
+        self._asked.clear()
+        captured, self._captured = self._captured, None
+        if captured is not None:
+            captured.release()
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features that the head reads, and the logits, both float32, in the plan's format for evaluation.
+
+        Pictures in tiles pass all stages, since the fixed prefix too sees a tile at a time; then the pictures stand for the features.
+        """
+        if self._plan.tile is None:
+            return self._answered(x, start=self._cut)
+        return x, tiles.logits(self.network.task, lambda part: self._answered(part, start=0)[1], x, tile=self._plan.tile)
+
+    def _answered(self, x: Tensor, *, start: int) -> tuple[Tensor, Tensor]:
+        answer = partial(self._computed, start=start)
+        if self._backend is not None and self._captured is None:
+            shape = x.shape, x.dtype
+            self._asked[shape] += 1
+            if self._asked[shape] == OFTEN:
+                self._captured = CapturedCall(answer, self._backend, x, what="evaluation", note=self._note)
+                self._backend = self._backend if self._captured.captured else None  # nor can another phase be
+        features, logits = answer(x) if self._captured is None else self._captured(x)
+        return features, logits
+
+    def _computed(self, x: Tensor, *, start: int) -> tuple[Tensor, Tensor]:
+        x = laid_out(x if halves(self._format) else x.float(), self._plan.compute_format)
+        with computing(self._format, self._device):
+            features, logits = self.network.read_and_answer(x, start=start)
+        return features.float(), logits.float()
