@@ -97,6 +97,7 @@ class Row:
         notes: What the run said of itself.
         times: Seconds of the last epoch: "steps", "input", "evaluation" and so on.
         evaluated: Images of its evaluation.
+        places: Where the host was while the row was measured, in seconds.
     """
 
     augment: str
@@ -110,6 +111,7 @@ class Row:
     notes: list[str]
     times: Mapping[str, float] = field(default_factory=dict)
     evaluated: int = 0
+    places: list[str] = field(default_factory=list)
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from benchmarks import cifar
 from benchmarks.cuda import engine, gpu_tests, lectures, loops, tasks
+from benchmarks.cuda.places import watched
 from benchmarks.cuda.tasks import Sizes
 
 Piece = tuple[str, Callable[[float], Any]]  # its name, and what is called with the seconds that are left
@@ -113,14 +115,16 @@ def _limited(do: Callable[[], Any]) -> Callable[[float], Any]:
 
         limit = min(left, _MOST)
         before = signal.signal(signal.SIGALRM, over)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, max(limit, 0.001))
-            return do()
-        except _OverError as error:
-            raise TimeoutError(f"did not end within {limit:.0f} s") from error
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+        with watched() as places:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, max(limit, 0.001))
+                return replace(do(), places=places.lines())
+            except _OverError as error:
+                was = "; ".join(places.lines(6))
+                raise TimeoutError(f"did not end within {limit:.0f} s; the host was {was or 'nowhere yet'}") from error
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
 
     return measured
 

@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 _NAME = 90  # characters of a kernel's name
 _KERNELS, _OTHERS = 10, 6  # lines of a list
@@ -107,6 +108,7 @@ def _lines(spent: Iterable[tuple[str, float]], *, over: int, most: int) -> list[
     return [f"{sum(each) / over:.1f} us in {len(each) / over:.3g}: {name}" for name, each in longest]
 
 
+@cache
 def _short(name: str) -> str:
     """Return a kernel's name without what says nothing: namespaces, arguments, what it gives back."""
     name = re.sub(r"^void |at::native::|\(anonymous namespace\)::|c10::|std::", "", name)
