@@ -137,7 +137,7 @@ def _compiled(
 
     resolved = canvas.known(band_values.known(resolved, places), places)
     fold, *_ = jobs.folds_of(read.folds)
-    facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes, fold=fold)
+    facts = dataset_facts.known(resolved, places, seed=read.seeds[0], classes=classes, fold=fold, sizes=canvas.sizes)
     made = compiler.compile_plan(
         resolved,
         facts,

@@ -90,18 +90,20 @@ def test_a_plan_tells_of_crops_that_are_larger_than_pictures(recipe: Path, run: 
 
     images = recipe.parent / "data" / "train" / "images"
     assert not told("data.crop_size=16")
+    others, helps = (
+        "so have 8 of the 8 training images",
+        'a smaller data.crop_size, or augment = [{ name = "random_crop", padding = 4 }]',
+    )
     (line,) = told("data.crop_size=32")
-    assert line.startswith(
-        f"8 of 8 training pictures are smaller than data.crop_size, 32 px: {images / '0.png'} has 30x44 px, "
-    )
-    assert line.endswith(
-        ' and others; apply stops at them: a smaller data.crop_size, or augment = [{ name = "random_crop", padding = 4 }]'
-    )
+    assert line == f"{images / '0.png'}: has 30x44 px, less than data.crop_size, 32 px; {others}; apply stops there: {helps}"
+    with pytest.raises(DataError) as refused:
+        training(recipe, "data.crop_size=32")
+    assert (refused.value.problem[:-1], refused.value.hints) == (line.partition("; ")[0], (others, helps)), "the same words"
     (line,) = told("data.crop_size=16", "data.scale_to=0.5")
-    assert line.startswith(
-        f"8 of 8 training pictures are smaller after data.scale_to than data.crop_size, 16 px: {images / '0.png'} has 15x22 px"
-    )
+    assert line.startswith(f"{images / '0.png'}: has 15x22 px after data.scale_to, less than data.crop_size, 16 px; ")
     assert not told("data.crop_size=32", "data.augment=[{name='random_crop', padding=9}]")
+    (line,) = told("data.crop_size=15", "data.scale_to={ field_of_view = 20 }")  # they are bright everywhere
+    assert line.startswith(f"{images / '0.png'}: has 14x20 px after data.scale_to, less than data.crop_size, 15 px; ")
 
 
 def test_arms_of_a_plan_look_at_the_files_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +114,8 @@ def test_arms_of_a_plan_look_at_the_files_once(recipe: Path, monkeypatch: pytest
     recipe.write_text(recipe.read_text() + "".join(f"\n[arms.a{size}.data]\ncrop_size = {size}\n" for size in (8, 32)))
     told = {name: sum("crop_size" in line for line in plan.warnings) for name, plan in tlkit.plan(recipe).items()}
     assert told == {"a8": 0, "a32": 1}
-    assert max(opened.values()) == 4, (
-        "as in a plan of one arm: whether it can be read, and its size for the canvas, its mask and crops"
+    assert max(opened.values()) == 3, (
+        "as in a plan of one arm: whether it can be read, and its size for the canvas and its mask"
     )
     assert len(compared) == 3, "the sizes of the files of each part, to find copies"
 
@@ -338,7 +340,7 @@ def broken(path: Path, part: str, index: int, pixels: np.ndarray | None) -> None
         ("train", np.zeros((30, 40), np.uint8), (), r"train/masks/1.png: has 40 x 30 pixels, and its picture has 44 x 30"),
         ("test", np.full((30, 44), 7, np.uint8), (), r"test/masks/1.png: holds the value 7, which is no class"),
         ("validation", None, (), r"validation/masks/1.png: there is no such file"),
-        ("", None, ("data.crop_size=32",), r"images/0.png: has 30x44 px after data.scale_to, less than data.crop_size, 32 px"),
+        ("", None, ("data.crop_size=32",), r"images/0.png: has 30x44 px, less than data.crop_size, 32 px"),
         ("", None, ("data.crop_size=20", "data.scale_to=0.5"), r"0.png: has 15x22 px after data.scale_to"),
         ("", None, ("data.crop_size=48", 'data.augment=[{name="random_crop", padding=4}]'), "a padding of 4 pixels, less than"),
     ],

@@ -11,11 +11,12 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tlkit import tasks
 from tlkit.compiler import network_cost
 from tlkit.engine.images import extents
-from tlkit.engine.images.geometry import Geometry, canvas_geometry
+from tlkit.engine.images.geometry import canvas_geometry
 from tlkit.errors import DataMissing
 from tlkit.network import shapes
 from tlkit.plans import dataset_images, job_inputs, looked_up, other_parts
@@ -54,20 +55,22 @@ def settled(resolved: Resolved, splits: Iterable[Split], *, classes: int) -> Res
     if not tasks.get(resolved.head.task).targets.whole:
         return resolved
     geometry = canvas_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
-    return _with_canvas(resolved, [_largest_of(split, geometry) for split in splits], classes=classes)
+    return _with_canvas(resolved, [_largest_of(extents.sizes(split, geometry)) for split in splits], classes=classes)
+
+
+def sizes(resolved: Resolved, images: Images, name: str) -> NDArray[np.int64]:
+    """Return `extents.sizes` of the split called `name`, which is looked up for all arms at once."""
+    geometry = canvas_geometry((1, 1), resolved.convention, resolved.arm.data)  # crops of any size are of the same pictures
+    return looked_up.once(images, ("sizes", name, repr(geometry)), partial(extents.sizes, images.splits[name], geometry))
 
 
 def _largest(resolved: Resolved, images: Images, splits: Iterable[str]) -> list[Size]:
-    """Return the largest height and width of the pictures of each split, which is looked up for all arms at once."""
-    geometry = canvas_geometry((1, 1), resolved.convention, resolved.arm.data)  # crops of any size are of the same pictures
-    return [
-        looked_up.once(images, ("largest", name, repr(geometry)), partial(_largest_of, images.splits[name], geometry))
-        for name in splits
-    ]
+    """Return the largest height and width of the pictures of each split."""
+    return [_largest_of(sizes(resolved, images, name)) for name in splits]
 
 
-def _largest_of(split: Split, geometry: Geometry) -> Size:
-    height, width = extents.sizes(split, geometry).max(0, initial=0).tolist()
+def _largest_of(found: NDArray[np.int64]) -> Size:
+    height, width = found.max(0, initial=0).tolist()
     return height, width
 
 

@@ -57,7 +57,15 @@ class DataFacts:
     pixels: tuple[int, ...] = ()
 
 
-def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None, fold: int | None = None) -> DataFacts:
+def known(
+    resolved: Resolved,
+    places: Places,
+    *,
+    seed: int,
+    classes: int | None,
+    fold: int | None = None,
+    sizes: file_looks.Sizes | None = None,
+) -> DataFacts:
     """Count what can be counted, without a download.
 
     Args:
@@ -66,6 +74,7 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
         seed: Of the split.
         classes: Assumed where there is nothing to count.
         fold: The fold that is tested, from 1; None without cross-validation.
+        sizes: Of pictures that are put on a canvas; None: crops of them are not looked at.
 
     Raises:
         DataMissing: there are no images, no official counts, and no assumption.
@@ -96,19 +105,19 @@ def known(resolved: Resolved, places: Places, *, seed: int, classes: int | None,
     parts = select(resolved, mine, seed=seed, fold=fold)
     if resolved.source_free:
         del parts["train"]
-    sizes = {name: len(each.test.indices) for name, each in also.items()}
-    sizes |= {name: len(parts["test"].indices) for name in low_resolution(resolved.arm, parts)}
+    tested = {name: len(each.test.indices) for name, each in also.items()}
+    tested |= {name: len(parts["test"].indices) for name in low_resolution(resolved.arm, parts)}
     more = _unlabelled(resolved, places)
     targets = [len(each.target.indices) for each in also.values() if each.target is not None]
     targets += [] if more is None else [len(more.splits[other_parts.ALL].targets)]
     labelled = [len(each.labelled) for each in also.values() if each.labelled is not None]
     counted = count(
-        resolved, mine, parts, also=sizes, found=found, fold=fold, target=sum(targets), labelled=sum(labelled)
+        resolved, mine, parts, also=tested, found=found, fold=fold, target=sum(targets), labelled=sum(labelled)
     )  # fmt: skip
     can = overlap.droppable(parts["validation"].split if "validation" in parts else None)
     same = overlap.warnings(_overlaps(mine, parts, also, more), droppable=can, drop=table.on_overlap == "drop")
     sized = _usual_size(mine, table.channels) if augmentations.windows(table.augment) else None
-    more_looks = [problem, of_masks, file_looks.small_pictures(resolved, mine, parts)]
+    more_looks = [problem, of_masks, file_looks.small_pictures(resolved, mine, parts, sizes)]
     warned = (*counted.warnings, *other_parts.warnings(resolved, also), *unread, *same, *filter(None, more_looks))
     return replace(counted, warnings=warned, originals=sized)
 

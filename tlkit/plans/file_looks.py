@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tlkit import tasks
 from tlkit.plans import looked_up
 from tlkit.plans.dataset_parts import Selected
 from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Images
-from tlkit.plugin.members import Joined, Subset
-from tlkit.recipe import augmentations
-from tlkit.recipe.tables import FieldOfView
+from tlkit.plugin.members import Joined
 from tlkit.sources import crop_looks, image_files, mask_looks
+
+# Height and width (N, 2) of each picture of a split after it is scaled, as the compiler looks it up; 0 where one cannot be read.
+Sizes = Callable[[Resolved, Images, str], NDArray[np.int64]]
 
 
 def unreadable(resolved: Resolved, images: Images) -> str:
@@ -42,16 +46,14 @@ def unusable_masks(resolved: Resolved, images: Images) -> str:
     )  # fmt: skip
 
 
-def small_pictures(resolved: Resolved, images: Images, parts: Mapping[str, Selected]) -> str:
-    """Say which training pictures are smaller than the crops of them; "" where none is, or how they are scaled is not known before they are read."""
+def small_pictures(resolved: Resolved, images: Images, parts: Mapping[str, Selected], sizes: Sizes | None) -> str:
+    """Say that training pictures are smaller than the crops of them; "" where none is."""
     table = resolved.arm.data
-    crop = next((each for each in table.augment if isinstance(each, augmentations.RandomCrop)), None)
-    if table.crop_size is None or crop is None or "train" not in parts or isinstance(table.scale_to, FieldOfView):
+    if sizes is None or table.crop_size is None or "train" not in parts:
         return ""
-    files = images.splits[parts["train"].split].files
-    if table.channels is not None or not len(files):
+    split, indices = images.splits[parts["train"].split], parts["train"].indices
+    found = sizes(resolved, images, parts["train"].split)
+    refused = crop_looks.too_small(split, indices, found, table, augment=table.augment, crop=resolved.image_size)
+    if refused is None:
         return ""
-    factor = 1.0 if table.scale_to is None else table.scale_to
-    chosen = Subset(files, parts["train"].indices)
-    sizes = looked_up.once(images, ("sizes", *looked_up.named(images, parts["train"])), lambda: crop_looks.sizes(chosen))
-    return crop_looks.too_small(sizes, resolved.image_size, total=len(chosen), factor=factor, padding=crop.padding or 0)
+    return "; ".join([refused.problem[:-1], *refused.hints[:-1], f"apply stops there: {refused.hints[-1]}"])

@@ -1,52 +1,47 @@
-"""Look at training pictures before a run: whether crops of them are larger than they are. Imports no torch."""
+"""Whether crops of training pictures are larger than these. Imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tlkit.errors import ImageError, first_few
-from tlkit.plugin import ImageFile
-from tlkit.sources import scaling
-from tlkit.units import Size, pixels
-
-_MOST, _FEW = 200, 16  # pictures whose size is looked at, at even distances: 30 ms; and of those that lie in larger files
-
-
-def sizes(files: Sequence[ImageFile]) -> list[tuple[str, Size]]:
-    """Return name, height and width of pictures at even distances, all of few; without those that cannot be read.
-
-    Args:
-        files: Training pictures, whose first bytes are read.
-    """
-    most = _MOST if len(files) and isinstance(files[0], Path) else _FEW
-    found = list[tuple[str, Size]]()
-    for index in sorted({int(each) for each in np.linspace(0, len(files) - 1, most)} if len(files) else ()):
-        with suppress(ImageError):  # it is said of it elsewhere
-            found.append((str(files[index]), scaling.size_of(files[index])))
-    return found
+from tlkit import units
+from tlkit.errors import DataError
+from tlkit.plugin import Split
+from tlkit.recipe.augmentations import Augmentation, RandomCrop
+from tlkit.recipe.tables import DataTable
+from tlkit.units import Size
 
 
-def too_small(looked: Sequence[tuple[str, Size]], crop: Size, *, total: int, factor: float, padding: int) -> str:
-    """Say how many pictures are smaller than crops of them, which, and what helps; "" where none is.
+def too_small(
+    split: Split, indices: NDArray[np.int64], sizes: NDArray[np.int64], table: DataTable, *, augment: Sequence[Augmentation], crop: Size
+) -> DataError | None:  # fmt: skip
+    """Return what refuses training pictures that their crops do not fit into; None where all fit, or crops are resized.
 
     Args:
-        looked: What `sizes` found.
+        split: The pictures.
+        indices: Positions of those that are trained on.
+        sizes: (N, 2) height and width of each picture of the split after it is scaled; one that cannot be read has 0.
+        table: Of the recipe.
+        augment: What is done to the pictures.
         crop: Height and width of the crops.
-        total: Training pictures.
-        factor: What a picture is scaled by before.
-        padding: Pixels around a picture that a crop may take.
     """
-    made = [scaling.scaled(size, factor) for _, size in looked]
-    given = np.array(made, np.int64).reshape(-1, 2)
-    fails = scaling.smaller(given, crop, padding=padding)
-    small = [f"{name} has {pixels(size)}" for (name, _), size, fail in zip(looked, made, fails, strict=True) if fail]
-    if not small:
-        return ""
-    counted = f"{len(looked):,} training pictures" + (" looked at" if len(looked) < total else "")
-    scaled = "" if factor == 1 else " after data.scale_to"
-    told = f"{len(small):,} of {counted} are smaller{scaled} than data.crop_size, {pixels(crop)}: {first_few(small)}"
-    return f"{told}; apply stops at them: {scaling.smaller_hint(given, crop)}"
+    random = next((each for each in augment if isinstance(each, RandomCrop)), None)
+    if random is None:  # windows are resized
+        return None
+    padding, found = random.padding or 0, sizes[indices]
+    small = indices[(found + 2 * padding < np.array(crop)).any(1) & (found > 0).all(1)]
+    if not len(small):
+        return None
+    height, width = sizes[small[0]].tolist()
+    name = str(split.files[small[0]]) if split.files else f"image {small[0]}"
+    scaled = "" if table.scale_to is None else " after data.scale_to"
+    added = f" and a padding of {padding} pixels" if padding else ""
+    needed = int(np.ceil((np.array(crop) - found[(found > 0).all(1)].min(0)).max() / 2))
+    return DataError(
+        f"{name}: has {units.pixels((height, width))}{scaled}{added}, less than data.crop_size, {units.pixels(crop)}.",
+        f"so have {len(small):,} of the {len(indices):,} training images" if len(small) > 1 else "",
+        f'a smaller data.crop_size, or augment = [{{ name = "random_crop", padding = {needed} }}]',
+    )

@@ -41,23 +41,6 @@ def scaled(size: Size, factor: float) -> Size:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def smaller(sizes: NDArray[np.int64], crop: Size, *, padding: int) -> NDArray[np.bool_]:
-    """Return which pictures (N,) a crop does not fit into.
-
-    Args:
-        sizes: (N, 2) their heights and widths.
-        crop: Height and width.
-        padding: Pixels around each picture that a crop may take.
-    """
-    return np.asarray((sizes + 2 * padding < np.array(crop)).any(1))
-
-
-def smaller_hint(sizes: NDArray[np.int64], crop: Size) -> str:
-    """Return what helps where a crop does not fit into pictures of some heights and widths (N, 2); those of 0 could not be read."""
-    padding = int(np.ceil((np.array(crop) - sizes[(sizes > 0).all(1)].min(0)).max() / 2))
-    return f'a smaller data.crop_size, or augment = [{{ name = "random_crop", padding = {padding} }}]'
-
-
 def whole_strides(size: Size, stride: int) -> Size:
     """Return the smallest height and width of whole strides that hold a picture, one stride at least."""
     height, width = (max(1, math.ceil(side / stride)) * stride for side in size)
