@@ -75,6 +75,15 @@ def test_plan_says_which_epoch_is_the_best(toy_recipe: Path, train: int, validat
     assert [each.value for each in made.choices if each.what == "best epoch"] == [said]
 
 
+def test_a_solved_head_needs_images_of_two_classes(toy_recipe: Path) -> None:
+    (resolved,) = resolve.load(toy_recipe, ("head.kind=knn",), Places(recipe=toy_recipe.parent))[1].values()
+    facts = DataFacts(4, ImagesPlan(80, 0, 40, "counted"), per_class=(0, 80, 0, 0))
+    with pytest.raises(
+        RecipeError, match=r"here: data: the training images are of one class\.\n  the knn head tells classes apart"
+    ):
+        compiler.compile_plan(resolved, facts, where="here", device=torch.device("cpu"))
+
+
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:

@@ -27,9 +27,10 @@ from toy_domains import CLASSES
 from toy_training import Training, training
 
 from tlkit import api, file_digests, testing
+from tlkit.compiler import solved_checks
 from tlkit.engine import adapting
 from tlkit.engine.domains import distances
-from tlkit.errors import DataError, PluginError, TlkitError
+from tlkit.errors import DataError, PluginError, RecipeError, TlkitError
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import adaptation, dataset_facts, target_copies
@@ -582,10 +583,26 @@ def test_images_of_the_source_in_low_resolution_are_a_target(recipe: Path) -> No
     list(mine.fit.epochs())
 
 
-def test_labels_of_sure_images_need_probabilities(recipe: Path) -> None:
+def test_labels_of_sure_images_need_probabilities(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = 'adapt.pseudo_labels: "confident" needs probabilities, and the head gives none.'
+    for more in ("head.options.C=0.01", "head.options.kernel=rbf"):  # as it is, and searched
+        with pytest.raises(RecipeError, match=f"{words}\n  pseudo_labels"):
+            api.plan(recipe, ["head.kind=svm", "head.options={}", more, "adapt.pseudo_labels=confident"])
+    monkeypatch.setattr(solved_checks, "problems", lambda *_: ())  # of an estimator that is known only when it is fitted
     mine = training(recipe, "head.kind=svm", "head.options.C=0.01", "adapt.pseudo_labels=confident")
-    with pytest.raises(TlkitError, match="needs probabilities, and the head gives none"):
+    with pytest.raises(TlkitError, match=words):
         list(mine.fit.epochs())
+
+
+@pytest.mark.parametrize(
+    ("adapt", "images"),
+    [((), 30), (("labels_per_class=1",), 30 + 3 * 20), (("labels_per_class=1", "source=false", "method=none"), 3 * 20)],
+)
+def test_a_plan_refuses_more_neighbours_than_images(recipe: Path, adapt: tuple[str, ...], images: int) -> None:
+    more = ["head.kind=knn", *(f"adapt.{each}" for each in adapt)]
+    with pytest.raises(RecipeError, match=f"head.options.neighbors: {images + 1} of {images} training images"):
+        api.plan(recipe, [*more, f"head.options={{neighbors={images + 1}}}"])
+    list(training(recipe, *more, f"head.options={{neighbors={images}}}").fit.epochs())
 
 
 def narrow(source: np.ndarray, target: np.ndarray, options: object) -> Alignment:

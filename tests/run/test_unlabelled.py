@@ -124,6 +124,8 @@ def test_a_solved_head_is_fitted_again_with_sure_images(recipe: Path) -> None:
     from sklearn.preprocessing import StandardScaler
 
     settings = ("head={ kind='logistic', options={ C=0.01 } }", "lr_groups={}", f"{TABLE}, threshold=0.6, weight=1.0 }}")
+    with pytest.raises(RecipeError, match=r"data\.unlabelled: needs probabilities, and the head gives none"):
+        api.plan(recipe, ["head={ kind='svm' }", *settings[1:]])
     mine = training(recipe, *settings)
     train, target = mine.prepared.train, mine.prepared.evaluated.target
     assert target is not None

@@ -9,7 +9,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlkit import tasks
-from tlkit.compiler import gpu_choices, memory_estimate, network_cost, plan_choices
+from tlkit.compiler import gpu_choices, memory_estimate, network_cost, plan_choices, solved_checks
 from tlkit.compiler.memory_estimate import WHOLE, Division, Draft
 from tlkit.compiler.network_cost import Cost
 from tlkit.engine import formats
@@ -51,10 +51,12 @@ def compile_plan(
         folder: Where the recipe's relative paths begin.
 
     Raises:
-        RecipeError: a key of the maps owns no parameter, or a parameter trains without a rate.
+        RecipeError: a key of the maps owns no parameter, a parameter trains without a rate, or a head cannot be solved.
     """
     draft = _draft(resolved, facts, where=where, device=device)
     cost = network_cost.cost(draft.network, resolved, draft.aux_heads, facts.classes)
+    if problems := list(solved_checks.problems(resolved, facts, draft.network, cost)):
+        raise RecipeError(p.at(where) for p in problems)
     batch, chosen = memory_estimate.batch_size(draft, batch_size, division)
     made = _plan(draft, cost, batch, chosen, folder=folder)
     if resolved.learns == "steps" and (large := memory_estimate.too_large(draft, batch, made.memory, division)) is not None:

@@ -18,8 +18,8 @@ from torch import Tensor
 from tlkit import plugin, units
 from tlkit.engine.domains import pseudo_labels
 from tlkit.engine.estimators import FittedHead, refit
-from tlkit.errors import DataError, PluginError, TlkitError
-from tlkit.plans.adaptation import Adaptation
+from tlkit.errors import DataError, PluginError
+from tlkit.plans.adaptation import Adaptation, needs_probabilities
 from tlkit.plugin import Adapter, Affine, Alignment
 
 Features = NDArray[np.float32]
@@ -172,19 +172,12 @@ def _with_pseudo_labels(
     probabilities = torch.softmax(head(torch.from_numpy(x)).double(), dim=1).numpy()
     if kind == "confident":
         if not head.logarithms:
-            raise TlkitError(
-                f"{_place(adaptation)} needs probabilities, and the head gives none.",
-                'head.kind = "logistic"' if adaptation.threshold else 'pseudo_labels = "prototypes", or head.kind = "logistic"',
-            )
+            raise needs_probabilities(adaptation)
         chosen, labels = pseudo_labels.confident(probabilities, threshold=threshold)
     else:
         chosen, labels = np.arange(len(x)), pseudo_labels.prototypes(_read(head.estimator, x), probabilities)
     added = Rows(x[chosen], labels, None)
     return _joined(rows, added), f"pseudo-labels: {len(chosen):,} of {len(x):,} images without a label got one ({kind})"
-
-
-def _place(adaptation: Adaptation) -> str:
-    return 'adapt.pseudo_labels: "confident"' if adaptation.threshold is None else f"{adaptation.table.target}:"
 
 
 def _read(estimator: Any, x: Features) -> Features:

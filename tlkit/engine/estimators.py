@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tlkit import plugin, units
 from tlkit.engine import estimator_checks
-from tlkit.errors import PluginError, RunFolderError, reason
+from tlkit.errors import DataError, PluginError, RunFolderError, reason
 from tlkit.plugin import Head, Solving
 from tlkit.plugin.calling import comes_with
 from tlkit.record import selection
@@ -83,6 +83,29 @@ class FittedHead(nn.Module):
         return values, np.minimum(values.min(1), 0.0) + np.log(LEAST)
 
 
+def of_several_classes(labels: NDArray[np.int64], *, kind: str) -> NDArray[np.int64]:
+    """Return the labels (N,) that a head of some kind is to be fitted to.
+
+    Raises:
+        DataError: all are of one class.
+    """
+    if len(np.unique(labels)) < 2:
+        raise DataError("data: the training images are of one class.", f"the {kind} head tells classes apart")
+    return labels
+
+
+def build(head: Head, options: BaseModel | None, solving: Solving) -> Any:
+    """Make a head's estimator, which is not fitted yet.
+
+    Raises:
+        PluginError: its maker failed, or made something else.
+        TlkitError: the maker refuses the options for these images.
+    """
+    estimator: Any = plugin.call(head.solve, options, solving)
+    _require(head, estimator, "fit")
+    return estimator
+
+
 def fit(
     head: Head, options: BaseModel | None, embedded: NDArray[np.float32], labels: NDArray[np.int64], solving: Solving
 ) -> tuple[FittedHead, list[str]]:
@@ -101,8 +124,7 @@ def fit(
     Raises:
         PluginError: its maker, or what it made, failed.
     """
-    estimator: Any = plugin.call(head.solve, options, solving)
-    _require(head, estimator, "fit")
+    estimator = build(head, options, solving)
     name, by = head.solve.rpartition(":")[2], solving.select_by
     caught = _fit_(estimator, embedded, labels, name=name)
     said = []

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tlkit.engine import adapting, tiles, transfer
 from tlkit.engine.adapting import Rows, TargetRows
-from tlkit.engine.estimators import FittedHead, fit
+from tlkit.engine.estimators import FittedHead, fit, of_several_classes
 from tlkit.engine.evaluate import evaluate
 from tlkit.engine.images.parts import ALSO, Part
 from tlkit.engine.images.pictures import Indices
@@ -25,7 +25,7 @@ from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Batch, Feed
 from tlkit.engine.progress import Progress
 from tlkit.engine.ranks.ranks import Shared
-from tlkit.errors import DataError, RunFailed
+from tlkit.errors import RunFailed
 from tlkit.events import Epoch
 from tlkit.plugin import Alignment, Solving
 from tlkit.tasks import Predictions, scoring
@@ -184,9 +184,7 @@ class SinglePass:
         self, embedded: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.str_] | None
     ) -> tuple[FittedHead, list[str]]:
         """Fit the plan's head to embeddings (N, features) and labels (N,); also what a search chose, in words."""
-        if len(np.unique(labels)) < 2:
-            kind = self.plan.tables.head.kind
-            raise DataError("data: the training images are of one class.", f"the {kind} head tells classes apart")
+        labels = of_several_classes(labels, kind=self.plan.tables.head.kind)
         solving = Solving(labels, embedded.shape[1], self.plan.classes, self._given.train.seed, groups, self.plan.select_by)
         return fit(self._given.plugins.head, self._given.plugins.head_options, embedded, labels, solving)
 

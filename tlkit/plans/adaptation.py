@@ -95,6 +95,16 @@ def look_up(table: AdaptTable) -> Adaptation:
     return Adaptation(table, adapter, options)
 
 
+def needs_probabilities(found: Adaptation) -> TlkitError:
+    """Return what refuses pseudo-labels by their probability of a head that gives none."""
+    if found.threshold is not None:  # data.unlabelled
+        return TlkitError(f"{found.table.target}: needs probabilities, and the head gives none.", 'head.kind = "logistic"')
+    return TlkitError(
+        'adapt.pseudo_labels: "confident" needs probabilities, and the head gives none.',
+        'pseudo_labels = "prototypes", or head.kind = "logistic"',
+    )
+
+
 def settled(found: Adaptation, *, learns: str) -> tuple[Adaptation | None, tuple[str, ...]]:
     """Return an adaptation with its unused keys reset to their defaults, and a line for each of these keys; None where nothing learns."""
     if learns == "nothing":
