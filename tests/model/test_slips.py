@@ -200,6 +200,32 @@ def test_a_run_that_is_not_there_is_said_of_the_key() -> None:
         model(weights="run:nope")
 
 
+@pytest.mark.parametrize(
+    ("x", "options", "words"),
+    [
+        ("csv", {}, '"csv" needs to know which folder.\n  options={"path": "images"}'),
+        ("csv", {"path": "no"}, '/no: there is no such folder.\n  name the folder of images (options={"path": "images"})'),
+        ("cifar10", {}, "in one of these folders, or name their folder with TLKIT_DATA"),
+        ("cifar10", {"path": "no"}, "is given path.\n  TLKIT_DATA names the folder of its files"),
+    ],
+)
+def test_images_that_are_not_there_are_told_with_what_fit_takes(x: str, options: dict[str, str], words: str) -> None:
+    mine = model(offline=True)
+    mine.compile(lr=1e-2)
+    for call in (mine.fit, mine.evaluate):
+        with pytest.raises(TlkitError) as refused:
+            call(x, options=options)
+        assert str(refused.value).endswith(words)
+
+
+def test_weights_that_are_not_there_are_told_without_settings_which_no_model_takes(toy_recipe: Path) -> None:
+    text = toy_recipe.read_text().replace('name = "toy"\nweights = "none"', 'name = "cifar_resnet20"\nweights = "cifar10"')
+    toy_recipe.write_text(text)
+    with pytest.raises(TlkitError, match="on this machine") as refused:
+        tlkit.Model.from_recipe(toy_recipe, offline=True).fit(verbose=0)
+    assert "settings=" not in str(refused.value)
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     mine = model(seed=np.int64(1))
     mine.compile(optimizer="sgd", lr=np.float32(1e-3))

@@ -525,7 +525,7 @@ def test_options_named_as_header_keys_are_no_header_keys(values: dict[str, objec
 def test_options_of_a_plugin_without_options_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"head\.options: this plugin has no options, and is given a, b"):
         parsing.options(None, {"a": 1, "b": 2}, place="head.options")
-    with pytest.raises(RecipeError, match=r"is given path\.\n  --data names the folder of its files"):
+    with pytest.raises(RecipeError, match=r"is given path\.\n  data= names the folder of its files"):
         parsing.options(None, {"path": "noise"}, place="data.options")
 
 

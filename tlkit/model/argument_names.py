@@ -22,6 +22,13 @@ _ONE = {  # an argument that is given -> the key in the place of which it stands
     "validation_split": r"data\.split\.validation",
     "class_weight": r"loss\.class_weights",
 }
+_OTHERS = {  # what a hint says of an argument that only functions have -> what it says of Model's calls
+    ', or data="images"': "",
+    "with data.options.path (relative to the recipe) or data=": '(data.options.path = "images")',
+    "with data=": "with TLKIT_DATA",
+    "data= names": "TLKIT_DATA names",
+    ", with verify=True if it says so again": "",
+}
 
 
 def problem(text: str, given: Mapping[str, object]) -> str:
@@ -40,6 +47,8 @@ def problem(text: str, given: Mapping[str, object]) -> str:
 
 def hint(text: str, given: Mapping[str, object]) -> str:
     """Return a line that says what would be right, with arguments in the place of keys. The arguments are those of `problem`."""
+    for words, own in _OTHERS.items():
+        text = text.replace(words, own)
     text = re.sub(r"\[(\w+)\] (\w+ = [^,;]+(?:, \w+ = [^,;]+)*)", lambda at: f"{at[1]}={_table(at[2])}", text)
     text = re.sub(r"\{ (\w+ = [^{}]+) \}", lambda at: _table(at[1]), text)
     if re.search(rf"(?<!with ){_START}data\.(?!(?:{_DATA})\b)\w+ = ", text):  # no argument says it

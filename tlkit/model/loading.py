@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ def recipe(file: Path, arm: str | None, *, offline: bool) -> tuple[dict[str, Any
         progress.Notes().note(
             f"Model.from_recipe: {file} has [adapt], which is for tlkit.apply: fit trains on the images of [data] alone"
         )
-    return _tables(read.arms[name]), read.seeds[0], replace(Places(recipe=file.parent), offline=offline)
+    return _tables(read.arms[name]), read.seeds[0], Places(recipe=file.parent, offline=offline, settings=False)
 
 
 def run(folder: Path, arm: str | None, *, device: torch.device) -> tuple[Tables, int, Predictor, Standing, Seen]:

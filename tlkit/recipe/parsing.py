@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tlkit.errors import MOST_CHECKED, RecipeError, TlkitError, first_few, in_setting, nearest, setting
+from tlkit.errors import MOST_CHECKED, RecipeError, TlkitError, first_few, in_setting, nearest, option, setting
 from tlkit.plugin import image_kinds
 from tlkit.recipe import other_names, shipped_recipes
 from tlkit.recipe.merging import merge, names_first, set_
@@ -135,7 +135,7 @@ def options(model: type[BaseModel] | None, values: Mapping[str, Any], *, place: 
     if model is None:
         if values:
             problem = f"{place}: this plugin has no options, and is given {first_few(values)}."
-            fix = "--data names the folder of its files" if place == "data.options" and "path" in values else ""
+            fix = f"{option('data')} names the folder of its files" if place == "data.options" and "path" in values else ""
             raise RecipeError([TlkitError(problem, fix)])
         return None
     found = []
