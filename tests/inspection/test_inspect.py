@@ -180,7 +180,14 @@ def test_inspect_prints_what_it_found_and_keeps_it(recipe: Path, run: Cli) -> No
 
 def test_without_trained_weights_only_what_needs_no_embedding_is_looked_for(recipe: Path, run: Cli) -> None:
     absent = ["backbone={ name = 'resnet18', weights = 'imagenet' }", "data.image_size=32"]
-    for settings, said in ((["backbone.weights=none"], "the backbone has random weights"), (absent, "resnet18")):
+    lenet, other = (
+        ["data.image_size=32", f"backbone={{ name = '{each}', weights = 'none' }}"] for each in ("lenet5", "cifar_resnet20")
+    )
+    for settings, said in (
+        (lenet, "the backbone has random weights\n"),  # it has no others
+        (other, "random weights; --set 'backbone.weights=\"cifar10\"' compares by trained ones"),
+        (absent, "resnet18"),
+    ):
         code, out, _ = run("inspect", recipe, "--offline", *(word for each in settings for word in ("--set", each)))
         assert code == 0
         assert "identical images: 1" in out

@@ -190,8 +190,9 @@ def test_folds_that_cannot_be_are_refused(toy_recipe: Path, settings: list[str],
 def test_run_on_the_same_images_is_no_beginning_for_a_cross_validation(toy_recipe: Path, applied: api.Applied) -> None:
     toy_recipe.write_text(RECIPE.replace('name = "toy"\n', 'name = "later"\n', 1))
     source = f"backbone.weights='run:{applied.folder}'"
-    with pytest.raises(RecipeError, match="was trained on images of synthetic that the folds test"):
+    with pytest.raises(RecipeError, match="was trained on images of synthetic that the folds test") as refused:
         api.apply(toy_recipe, [source], runs=toy_recipe.parent)
+    assert 'for instance weights = "none"' in str(refused.value), "the backbone has no others"
     places = Places(recipe=toy_recipe.parent)
     read, arms = resolve.load(toy_recipe, [source, "data.options.seed=1"], places)
     assert len(jobs.plan_jobs(read, arms, places, runs=Path("runs"), where="r")) == 6

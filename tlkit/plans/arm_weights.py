@@ -25,6 +25,13 @@ def with_usual_weights(arm: Arm, backbone: Backbone) -> Arm:
     return arm.model_copy(update={"backbone": arm.backbone.model_copy(update={"weights": usual})})
 
 
+def trained(backbone: Backbone) -> str:
+    """Return a name of trained weights that a hint offers, "imagenet" where there are such; "none" where the backbone declares none."""
+    if any(name.startswith(IMAGENET_WEIGHTS) for name in backbone.weights):
+        return IMAGENET_WEIGHTS
+    return next(iter(backbone.weights), weight_files.NONE)
+
+
 def weights_of_run(path: Path) -> Path:
     """Return the weights file of a run's folder, or of the best run in a recipe's folder."""
     return run_choice.choose(path).folder / run_folder.WEIGHTS

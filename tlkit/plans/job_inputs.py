@@ -202,7 +202,7 @@ def refuse_seen_images(resolved: Resolved, found: DataFiles, weights: Path) -> N
     if same:
         problem = TlkitError(
             f"backbone.weights: {value} was trained on images of {own.name} that the folds test, so its scores would be too high.",
-            'weights that have not seen these images, for instance weights = "imagenet"',
+            f'weights that have not seen these images, for instance weights = "{arm_weights.trained(resolved.backbone)}"',
             "or leave [cross_validation] out",
         )
         raise RecipeError([problem])

@@ -17,10 +17,11 @@ from tlkit.errors import Interrupted, RecipeError, TlkitError, reason, setting
 from tlkit.events import Observer
 from tlkit.inspection import embedding, inspecting
 from tlkit.inspection.inspected import Inspected
-from tlkit.plans import choices, dataset_facts, jobs, resolve
+from tlkit.plans import arm_weights, choices, dataset_facts, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plans.resolved import Resolved
+from tlkit.plugin import Backbone
 from tlkit.recipe.recipe import Arm, arm_toml
 from tlkit.record import findings
 from tlkit.record.findings import Findings, Thumbnails
@@ -106,7 +107,7 @@ def inspect(
     """
     plan = prepared.plan
     images = Inspected(_parts(prepared), prepared.images.classes, prepared.job.found.root if prepared.job.found.files else None)
-    why = "" if _embeds(plan, embeds) else note or _why_not(plan)
+    why = "" if _embeds(plan, embeds) else note or _why_not(plan, prepared.job.resolved.backbone)
     embedded = None
     if not why:
         backbone = prepared.job.resolved.network_plugins.backbone
@@ -226,10 +227,11 @@ def _embeds(plan: Plan, embeds: Embeds) -> bool:
     return embedding.stored(plan) if embeds == "stored" else embedding.possible(plan)
 
 
-def _why_not(plan: Plan) -> str:
+def _why_not(plan: Plan, backbone: Backbone) -> str:
     if plan.tables.backbone.weights == "none":
-        weights = setting('backbone.weights="imagenet"')
-        return f"{_NOT_LOOKED_FOR}: the backbone has random weights; {weights} compares by trained ones"
+        why, weights = f"{_NOT_LOOKED_FOR}: the backbone has random weights", arm_weights.trained(backbone)
+        trained = setting(f'backbone.weights="{weights}"')
+        return why if weights == "none" else f"{why}; {trained} compares by trained ones"
     return f"{_NOT_LOOKED_FOR}: tlkit inspect RECIPE does, which takes longer"
 
 
