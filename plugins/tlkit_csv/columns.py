@@ -79,8 +79,8 @@ def refuse_unread_split(table: Table, label: str, options: CsvOptions) -> None:
             )
 
 
-def doubts(table: Table, options: CsvOptions) -> list[str]:
-    """Return what to say of cells that may mean something else: empty ones of classes, and groups that no option names."""
+def doubts(table: Table, options: CsvOptions) -> tuple[list[str], list[str]]:
+    """Return what to say of cells that may mean something else: of empty ones of classes, and of groups that no option names."""
     used = {options.image, options.label, options.split, *options.classes}
     likely = [name for name in table.columns if not options.group and name not in used and _GROUPS.fullmatch(name)]
     marked = options.classes if options.several else []
@@ -91,13 +91,14 @@ def doubts(table: Table, options: CsvOptions) -> list[str]:
         empty.update(name for name in marked if not cells[at[name]])
         for name, counted in members.items():
             counted[cells[at[name]]] += 1
-    said = [f'column "{name}": empty cells ({count:,}) are read as 0' for name, count in empty.items()]
-    said += [
-        f'column "{name}": images with the same value may be parted by a split; data.options.group = "{name}" keeps them together'
+    where = f"{table.path.name}: column"
+    cells_said = [f'{where} "{name}": empty cells ({count:,}) are read as 0' for name, count in empty.items()]
+    groups_said = [
+        f'{where} "{name}": images with the same value may be parted by a split; data.options.group = "{name}" keeps them together'
         for name, counted in members.items()
         if 1 < len(counted) < counted.total()
     ]
-    return [f"{table.path.name}: {each}" for each in said]
+    return cells_said, groups_said
 
 
 def _first(table: Table) -> Sequence[str]:

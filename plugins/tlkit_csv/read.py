@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +65,8 @@ def find(folder: Path, options: CsvOptions | None = None) -> DataFiles:
     _refuse_doubles(rows, images)
     assumed = {row.table: row.column for row in rows if options.header and row.column != options.image}
     said = dict.fromkeys(f'{table.name}: paths are read from column "{name}"' for table, name in assumed.items())
-    doubted = [line for table in tables for line in doubts(table, options)]
-    return DataFiles(root=folder, files=(*(table.path for table in tables), *images), remarks=(*said, *doubted))
+    empty, groups = (tuple(chain(*lines)) for lines in zip(*(doubts(table, options) for table in tables), strict=True))
+    return DataFiles(folder, (*(table.path for table in tables), *images), remarks=(*said, *empty), on_splits=groups)
 
 
 def read(found: DataFiles, options: CsvOptions | None = None) -> Images:

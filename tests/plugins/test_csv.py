@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tlkit
 from tlkit.errors import DataError, DataMissing
 from tlkit.plugin import DataFiles, Images, call
 from tlkit.sources import data_files, datasets
@@ -46,7 +47,7 @@ def labels(images: Images) -> dict[str, str]:
 def remarks(root: Path, **options: object) -> tuple[str, ...]:
     found = call(csv.find, root, CsvOptions.model_validate(options))
     assert isinstance(found, DataFiles)
-    return found.remarks
+    return (*found.remarks, *found.on_splits)
 
 
 SEVERAL = {"classes": ["cat", "dog"], "several": True, "split": "split"}
@@ -295,6 +296,32 @@ def test_a_column_of_patients_that_no_option_names_is_said(root: Path) -> None:
     assert said.startswith('labels.csv: column "Patient ID": images with the same value may be parted')
     assert 'data.options.group = "Patient ID"' in said
     assert not remarks(root, group="Patient ID") + remarks(root, label="Patient ID")
+
+
+@pytest.mark.parametrize(
+    ("splits", "setting", "told"),
+    [
+        ("train validation test", "seeds=[1]", 0),
+        ("train validation train", "seeds=[1]", 0),  # and no test images
+        ("train train test", "seeds=[1]", 1),  # validation images are drawn of the training images
+        ("train train test", "data.split.validation=0", 0),
+        ("train validation test", "data.split.fractions=[0.5, 0.25, 0.25]", 1),
+        ("", "data.split.validation=0", 1),  # the plugin draws test images
+    ],
+)
+def test_patients_are_spoken_of_only_where_a_split_is_drawn(
+    root: Path, toy_recipe: Path, splits: str, setting: str, told: int
+) -> None:
+    given = f"path='{root}'" + (", split='split'" if splits else "")
+    rows = [["path", "label", "patient", "split"]]
+    for number in range(24):
+        picture = root / f"{number}.png"
+        picture.write_bytes((root / "a.png").read_bytes())
+        split = splits.split()[number // 2 % 3] if splits else ""
+        rows.append([picture.name, "ab"[number % 2], f"p{number // 4}", split])
+    (root / "labels.csv").write_text("\n".join(",".join(row if splits else row[:3]) for row in rows))
+    (plan,) = tlkit.plan(toy_recipe, [f"data={{ name='csv', image_size=16, options={{ {given} }} }}", setting]).values()
+    assert sum('data.options.group = "patient"' in line for line in plan.warnings) == told
 
 
 def test_unicode_forms_and_spaces_of_one_name_are_one_class(root: Path) -> None:

@@ -223,7 +223,12 @@ def count(
         ),
         classes,
         kind.count(targets["train"], len(classes)) if "train" in parts else (),
-        (*_missing_classes(resolved, images, targets), *class_names.alike(classes), *unused(found), *images.remarks),
+        (
+            *_missing_classes(resolved, images, targets),
+            *class_names.alike(classes),
+            *said(found, images, parts),
+            *images.remarks,
+        ),
         _fold_choice(resolved, fold, own_test=len(images.splits["test"].targets) if "test" in images.splits else 0),
         pixels=_pixels(resolved, targets["train"], len(classes)) if "train" in parts else (),
     )
@@ -271,6 +276,12 @@ def _nominal(resolved: Resolved, dataset: Dataset, seed: int, classes: int, fold
     counts = _nominal_counts(sizes, split_train(resolved, *even, sizes=sizes, seed=seed, fold=fold))
     counts = replace(counts, train=0) if resolved.source_free else counts
     return DataFacts(classes, counts, choices=_fold_choice(resolved, fold, own_test=sizes.get("test", 0)))
+
+
+def said(found: DataFiles, images: Images, parts: Mapping[str, Selected]) -> tuple[str, ...]:
+    """Return `unused`, and what the plugin says of splits where one is drawn."""
+    drawn = images.test_held_out or any(part.split != name for name, part in parts.items())
+    return (*unused(found), *(found.on_splits if drawn else ()))
 
 
 def unused(found: DataFiles) -> tuple[str, ...]:

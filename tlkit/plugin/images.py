@@ -64,6 +64,7 @@ class DataFiles:
         files: Every file whose bytes determine the images, in a fixed order.
         unused: Image files that lie among them and belong to no class; a plan says so.
         remarks: What else a person should know of the folder, a line each: files that are left out, images without labels.
+        on_splits: What a person should know only where a split is drawn, not given by the data set: patients that it may part.
         content: A digest of the images and their labels, where the plugin knows one; by default it is that of `files`.
     """
 
@@ -71,4 +72,5 @@ class DataFiles:
     files: Sequence[Path]
     unused: tuple[Path, ...] = ()
     remarks: tuple[str, ...] = ()
+    on_splits: tuple[str, ...] = ()
     content: str = ""

@@ -122,7 +122,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
         smaller = replace(geometry, shrink=resolved.arm.also[name].shrink)
         also[name] = reader.part(library.pictures(chosen["test"].split, smaller), parts["test"].indices)
     evaluated = Evaluated(parts.get("validation"), parts.get("test"), also, target)
-    _note_unused(job, library, reader.skipped)
+    _note_unused(library, reader.skipped, dataset_facts.said(job.found, images, chosen))
     _refuse_unwatched(resolved, evaluated)
     facts = _counted(job, images, chosen, parts, evaluated)
     training = parts["train"] if "train" in parts else _without_source(resolved, reader.adapted)
@@ -183,14 +183,14 @@ def _without_source(resolved: Resolved, adapted: Part | None) -> Part:
     return adapted
 
 
-def _note_unused(job: Job, library: Library, skipped: Sequence[str]) -> None:
-    """Tell of images that cannot be decoded, and of files that no part has."""
+def _note_unused(library: Library, skipped: Sequence[str], said: Sequence[str]) -> None:
+    """Tell of images that cannot be decoded, and of what else is said of the files."""
     if skipped:
         count = len(skipped)
         library.note(
             f"{units.images(count)} cannot be decoded and {'is' if count == 1 else 'are'} left out; split.json names them"
         )
-    for line in dataset_facts.unused(job.found):
+    for line in said:
         library.note(line)
 
 
