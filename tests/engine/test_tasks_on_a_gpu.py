@@ -9,7 +9,7 @@ import pytest
 import torch
 import toy_domains
 import toy_masks
-from torch import Tensor, nn
+from torch import Tensor
 from toy_operators import FAKE, Operators, on_a_gpu_that_is_not_there
 from toy_step import there
 from toy_training import CPU, Training, training
@@ -22,7 +22,6 @@ from tlkit.engine.answers import Answers
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.explanation import excitation
 from tlkit.engine.images import device_batches
-from tlkit.engine.images.geometry import Geometry
 from tlkit.engine.images.parts import Evaluated
 from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.step.counting import Counted
@@ -32,11 +31,10 @@ from tlkit.engine.step.step import Step
 from tlkit.engine.transfer import PlainCopier
 from tlkit.events import Observer
 from tlkit.inspection import embedding
-from tlkit.plugin import IMAGENET, Boxes
+from tlkit.plugin import Boxes
 from tlkit.plugin.masks import IGNORED
 from tlkit.recipe.losses import LossTable
 from tlkit.run import domain_features
-from tlkit.run.prediction import Predictor
 from tlkit.tasks import detection, mask_rows
 
 CUDA = torch.device("cuda")
@@ -175,15 +173,6 @@ def test_tiles_are_put_together_where_the_picture_is(size: tuple[int, int]) -> N
 
 
 # ---- classes
-
-
-def test_views_of_images_come_to_the_host_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    copied: list[tuple[int, ...]] = []
-    cpu = Tensor.cpu
-    monkeypatch.setattr(Tensor, "cpu", lambda rows: copied.append(tuple(rows.shape)) or cpu(rows))
-    predictor = Predictor(nn.Identity(), ("one",), IMAGENET, Geometry((8, 8), (8, 8), "bilinear"), 4, CPU)
-    found = predictor._averaged(np.zeros((4, 5, 8, 8, 3), np.uint8), lambda _, x: x.mean((2, 3)))
-    assert (found.shape, copied) == ((4, 3), [(4, 3)])
 
 
 @pytest.mark.parametrize("what", ["pseudo-labels", "patches", "domains", "inspection", "evaluation"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tlkit import machine
 from tlkit.engine import evaluate, transfer
 from tlkit.engine.images import pillow_warnings
 from tlkit.engine.images.geometry import Geometry
-from tlkit.engine.images.normalisation import normalise
+from tlkit.engine.images.normalisation import Normaliser
 from tlkit.engine.images.pictures import Progress, as_tensor
 from tlkit.engine.images.views import geometries, pictures
 from tlkit.errors import DataError, TlkitError, nearest
@@ -30,6 +31,7 @@ from tlkit.sources import scaling, stacks
 _DECODED = 256  # files that are decoded at a time, as many as the engine does
 _DECODED_BYTES = 64 << 20  # of pictures that wait for the network
 
+Answer = Callable[[Network, torch.Tensor], torch.Tensor]  # from normalised images (n, ...) to a row for each
 Picture = Path | NDArray[Any]  # (H, W, 3) uint8 RGB, or of bands (H, W, bands) as the run's files
 
 
@@ -140,8 +142,8 @@ class Predictor:
 
     def each_file(
         self,
-        images: Sequence[stacks.Picture],
-        answer: Callable[[Network, torch.Tensor], torch.Tensor],
+        images: Sequence[stacks.Picture | NDArray[Any]] | NDArray[Any],
+        answer: Answer,
         *,
         digests: Sequence[bytes | None] = (),
         views: int = 1,
@@ -150,24 +152,49 @@ class Predictor:
 
         Args:
             images: The files, which are decoded in parallel.
-            answer: From the network and normalised images (n, ...) to a row for each.
+            answer: What is asked of the network.
             digests: The beginning of the sha256 that each file's content must have; None where it is any. By default all are.
             views: Of each image, whose answers are averaged.
         """
         self._refuse_whole()
-        seen = geometries(self.geometry, views)
-        digests = digests or [None] * len(images)
+        outcomes: deque[DataError | None] = deque()  # of the files that were decoded and not yielded, in order
+        batches = self._batches(images, answer, digests or [None] * len(images), geometries(self.geometry, views), outcomes)
+        for batch in transfer.to_host(batches, self.device):
+            for row in batch.numpy().copy():  # a GPU's is in pinned memory, of which there is little
+                while (error := outcomes.popleft()) is not None:
+                    yield error
+                yield row
+        yield from (error for error in outcomes if error is not None)
+
+    def _batches(
+        self, images: Sequence[stacks.Picture | NDArray[Any]] | NDArray[Any], answer: Answer, digests: Sequence[bytes | None],
+        views: tuple[Geometry, ...], outcomes: deque[DataError | None],
+    ) -> Iterator[torch.Tensor]:  # fmt: skip
+        """Yield what the network answers for the files that can be decoded, on the device, and add to `outcomes` why others cannot.
+
+        A GPU is given all batches of some files while the next ones are decoded. A CPU, which decodes too, does one after the other.
+        """
+        at_a_time, on_cpu = self._decoded_at_a_time(len(views)), self.device.type == "cpu"
+        made: Iterable[torch.Tensor] = ()
         with ThreadPoolExecutor(machine.processors()) as threads:
-            at_a_time = self._decoded_at_a_time(views)
             for start in range(0, len(images), at_a_time):
+                if on_cpu:
+                    yield from made
+                    made = ()
                 block = slice(start, start + at_a_time)
+                alone = on_cpu and isinstance(images[start], np.ndarray)  # to ask a thread takes as long as to make a small one
                 with pillow_warnings.reported(lambda _: None):
-                    found = list(threads.map(partial(_decoded, views=seen), images[block], digests[block]))
-                readable = [each for each in found if not isinstance(each, DataError)]
-                batches = (readable[at : at + self.batch_size] for at in range(0, len(readable), self.batch_size))
-                rows = (row for batch in batches for row in self._averaged(np.stack(batch), answer))
-                for each in found:
-                    yield each if isinstance(each, DataError) else next(rows)
+                    coming = (map if alone else threads.map)(partial(_decoded, views=views), images[block], digests[block])
+                    made = list(made)
+                    found = list(coming)
+                yield from made
+                outcomes.extend(each if isinstance(each, DataError) else None for each in found)
+                made = self._answers([each for each in found if not isinstance(each, DataError)], answer)
+        yield from made
+
+    def _answers(self, readable: Sequence[NDArray[Any]], answer: Answer) -> Iterator[torch.Tensor]:
+        for at in range(0, len(readable), self.batch_size):
+            yield self._averaged(np.stack(readable[at : at + self.batch_size]), answer)
 
     def _decoded_at_a_time(self, views: int) -> int:
         """Files that the threads decode before the network sees them: whole batches, so that threads seldom wait for the last one."""
@@ -200,35 +227,41 @@ class Predictor:
     def _each(
         self,
         images: Sequence[str | Picture] | NDArray[Any],
-        answer: Callable[[Network, torch.Tensor], torch.Tensor],
+        answer: Answer,
         *,
         views: int = 1,
         progress: Progress = lambda done, total: None,
     ) -> NDArray[np.float32]:
         self._refuse_whole()
-        images, seen = _checked(images, self.geometry), geometries(self.geometry, views)
+        images = _checked(images, self.geometry)
         if not len(images):  # of which the shape of an answer is learned all the same
             blank = np.zeros((1, 1, *self.geometry.shape), self.geometry.values)
-            return self._averaged(blank, answer)[:0]
+            return self._averaged(blank, answer)[:0].cpu().numpy()
         rows = []
-        for start in range(0, len(images), self.batch_size):
-            with pillow_warnings.reported(lambda _: None):
-                batch = [pictures(image, seen) for image in images[start : start + self.batch_size]]
-            rows.append(self._averaged(np.stack(batch), answer))
-            progress(min(start + self.batch_size, len(images)), len(images))
-        return np.concatenate(rows)
+        for row in self.each_file(images, answer, views=views):
+            if isinstance(row, DataError):
+                raise row
+            rows.append(row)
+            progress(len(rows), len(images))
+        return np.stack(rows)
 
-    def _averaged(self, batch: NDArray[Any], answer: Callable[[Network, torch.Tensor], torch.Tensor]) -> NDArray[np.float32]:
-        """Return what the network answers for pictures (n, views, height, width, channels), the mean over the views."""
+    def _averaged(self, batch: NDArray[Any], answer: Answer) -> torch.Tensor:
+        """Return what the network answers for pictures (n, views, height, width, channels), the mean over the views, on the device."""
         answers = [answer(self.network, self._normalised(batch[:, view])) for view in range(batch.shape[1])]
-        return (answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)).cpu().numpy()
+        return answers[0] if len(answers) == 1 else torch.stack(answers).mean(0)
 
     def _normalised(self, pictures: NDArray[Any]) -> torch.Tensor:
         stacked = as_tensor(np.ascontiguousarray(pictures))
-        return normalise(transfer.upload(stacked, self.device), self.convention).contiguous()
+        return self._normaliser(transfer.upload(stacked, self.device)).contiguous()
+
+    @cached_property
+    def _normaliser(self) -> Normaliser:
+        return Normaliser(self.convention, self.device)
 
 
-def _decoded(image: stacks.Picture, digest: bytes | None, *, views: tuple[Geometry, ...]) -> NDArray[Any] | DataError:
+def _decoded(
+    image: stacks.Picture | NDArray[Any], digest: bytes | None, *, views: tuple[Geometry, ...]
+) -> NDArray[Any] | DataError:
     """Return the views of a file (views, height, width, 3) uint8 RGB, or why it cannot be decoded."""
     try:
         return pictures(image, views, digest=digest)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlkit.engine import evaluate, row_keys
+from tlkit.engine import evaluate, row_keys, transfer
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images import device_batches
 from tlkit.engine.images.parts import Part
@@ -25,15 +26,14 @@ from tlkit.engine.prefix.prefix import Prefix
 from tlkit.errors import DataError, StoreError
 from tlkit.network.network import Network, pool
 from tlkit.plugin import ImageFile, Member, members
-from tlkit.record.formats import PrefixPlan
+from tlkit.record.formats import PrefixPlan, chunk_on
 from tlkit.run.prediction import Predictor
 from tlkit.store import row_store, segments
 from tlkit.store.row_writer import Writer
 from tlkit.store.segments import Keys
 from tlkit.store.usage import Kind
 
-CHUNK = 16  # images at a time, always; few, since one image alone takes as long
-_PLAN = PrefixPlan(folded=False, chunk=CHUNK)  # the network as it is, in float32
+_CHUNK = 16  # images at a time on a CPU, always; few, since one image alone takes as long
 Embedding = NDArray[np.float32]
 
 
@@ -56,12 +56,15 @@ class StoredEmbeddings:
         network, geometry = predictor.network, predictor.geometry
         stages = list(network.stages)
         self._stop = len(stages) if at is None else 1 + stages.index(at)
-        self._predictor, self._note = replace(predictor, batch_size=CHUNK), note
-        self._prefix = Prefix(list(network.stages.values())[: self._stop], pools=False, plan=_PLAN)
+        where = predictor.device.type
+        chunk = _CHUNK if where == "cpu" else chunk_on(where, math.prod(geometry.size))
+        plan = PrefixPlan(folded=False, chunk=chunk)  # the network as it is, in float32
+        self._predictor, self._note = replace(predictor, batch_size=plan.chunk), note
+        self._prefix = Prefix(list(network.stages.values())[: self._stop], pools=False, plan=plan)
         fixed = torch.randn(1, geometry.shape[2], *geometry.size, generator=torch.Generator().manual_seed(0))
         seen = evaluate.embeddings(network, fixed.to(predictor.device), at=at).float().cpu().numpy()
         origin = row_keys.prefix(
-            network, self._stop, _PLAN, backbone="", build="", options={}, device=predictor.device
+            network, self._stop, plan, backbone="", build="", options={}, device=predictor.device
         ) | row_keys.inputs(geometry, predictor.convention)
         origin |= {"pooled": True, "fingerprint": hashlib.sha256(seen.tobytes()).hexdigest()}
         self.features = int(seen.shape[1])
@@ -105,11 +108,13 @@ class StoredEmbeddings:
         rows = np.empty((len(keys), *located.shape), np.float32)
         rows[~absent] = located.gather(np.arange(len(located)))
         with self._keeping(len(places)) as keep:
-            for x in device_batches.inputs(part, part.indices[places], 0, self._predictor.device, CHUNK):
-                mine = places[at : at + len(x)]
-                rows[mine] = self._answer(self._predictor.network, x.contiguous()).cpu().numpy()
+            batches = device_batches.inputs(part, part.indices[places], 0, self._predictor.device, self._predictor.batch_size)
+            answers = (self._answer(self._predictor.network, x.contiguous()) for x in batches)
+            for found in transfer.to_host(answers, self._predictor.device):
+                mine = places[at : at + len(found)]
+                rows[mine] = found.numpy()
                 keep(keys[mine], rows[mine])
-                at += len(x)
+                at += len(found)
                 progress(at, len(places))
         return rows
 
