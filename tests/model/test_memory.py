@@ -37,6 +37,13 @@ def test_step_that_does_not_fit_is_a_message_and_the_model_goes_on(toy_recipe: P
     with pytest.raises(OutOfMemory, match=r"^Model\.fit: a batch of 8 images does not fit into the memory of cpu") as error:
         model.fit(X, Y, epochs=1, batch_size=8, verbose=0)
     assert "batch_size" in str(error.value)
+    with monkeypatch.context() as patch:
+        patch.setattr(Fit, "is_sound", _exhaust)
+        before = {name: tensor.clone() for name, tensor in model.network.tensors().items()}
+        with pytest.raises(OutOfMemory, match="a batch of 8 images") as error:
+            model.fit(X, Y, epochs=1, batch_size=8, verbose=0)
+    assert error.value.hints[-1] == "the model's weights are those that it had before fit", "what was not looked at may be NaN"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.network.tensors().items())
     hook.remove()
     assert len(model.fit(X, Y, epochs=1, batch_size=4, verbose=0)) == 1
     (plan,) = tlkit.plan(toy_recipe).values()

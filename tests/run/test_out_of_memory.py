@@ -18,6 +18,7 @@ from tlkit import api
 from tlkit.api import Applied
 from tlkit.engine.answers import Answers
 from tlkit.engine.epoch_steps import in_pieces
+from tlkit.engine.fit import Fit
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted
@@ -25,6 +26,7 @@ from tlkit.events import Observer
 from tlkit.network import device_memory
 from tlkit.plans.plan import Plan
 from tlkit.run import failures, memory
+from tlkit.run.execution import _Writer
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -103,6 +105,19 @@ def test_evaluation_that_does_not_fit_is_named_and_halves_no_step(toy_recipe: Pa
     run = run_of(toy_recipe, "runs")
     assert "pieces" not in tomllib.loads((run / "resolved.toml").read_text())
     assert json.loads((run / "result.json").read_text())["status"] == "failed"
+
+
+def test_what_fails_for_want_of_memory_while_a_run_ends_hides_nothing(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fit, "is_sound", exhausted)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after 1 of 2 epochs, which are saved"):
+        applied(toy_recipe, "stopped", observer=SignalAfter(2, step=2))
+    assert json.loads((run_of(toy_recipe, "stopped") / "result.json").read_text())["status"] == "interrupted"
+    monkeypatch.setattr(Answers, "__call__", exhausted)
+    monkeypatch.setattr(_Writer, "_ended", exhausted)
+    (failure,) = applied(toy_recipe, "failed").failures
+    assert failure.problem == "main, seed 0: evaluation does not fit into the memory of cpu: 16 images at a time."
 
 
 @pytest.mark.parametrize(("asked", "side"), [(None, 256), (256, 128), (48, 32), (32, None)])

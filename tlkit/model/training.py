@@ -13,6 +13,7 @@ from torch import Tensor
 from tlkit import tasks
 from tlkit.engine.fit import Fit
 from tlkit.engine.images.library import Library
+from tlkit.engine.learner import Learner
 from tlkit.errors import Diverged, RunFailed
 from tlkit.events import Epoch, Observer
 from tlkit.model import own_network
@@ -112,7 +113,7 @@ class Training:
             told.train_ends(self.epochs[-1] if self.epochs else None)
         except BaseException as error:
             had = "those of its best epoch" if best else "those of the last step"
-            if not best and (isinstance(error, Diverged) or not fit.is_sound()):
+            if not best and (isinstance(error, Diverged) or not _is_sound(fit)):
                 best, had, self.restored = first, "those that it had before fit", True
             if isinstance(error, RunFailed):
                 error.add_hint_(f"the model's weights are {had}")
@@ -132,6 +133,14 @@ class Training:
         """Say how many images of each part there are, and where test images are that nobody named."""
         said = f"images: train {images.train:,}, validation {images.validation:,}, test {images.test:,}"
         return said + (f"; the test images are held out of {self.held_out_of}, which has none" if self.held_out_of else "")
+
+
+def _is_sound(fit: Learner) -> bool:
+    """Return whether losses and weights are finite numbers; False where memory is too short to look, which hides no first error."""
+    try:
+        return fit.is_sound()
+    except (RuntimeError, MemoryError):
+        return False
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -153,7 +153,7 @@ class _Writer:
                 self._ended("failed", error=failure.problem)
             except RunLocked:
                 raise
-            except (OSError, TlkitError):  # files that cannot be read again hide nothing of why the run failed
+            except (OSError, TlkitError, RuntimeError, MemoryError):  # what fails now too hides nothing of why the run failed
                 pass
             raise failure from error
         finally:
@@ -211,7 +211,10 @@ class _Writer:
         """Save what a signal stopped, and return what says so; a run that another process has taken over is left as it is."""
         label = self.job.label
         try:
-            within = self._save_within()
+            try:
+                within = self._save_within()
+            except (RuntimeError, MemoryError):  # too little memory to look for NaN, or to copy: the last whole epoch is saved
+                within = False
             self._ended("interrupted")
         except RunLocked as lost:  # no error of its own: the signal stops the runs after this one too
             return error.reworded(f"{label}: {error.problem} {lost.problem}", *lost.hints)
