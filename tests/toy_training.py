@@ -50,7 +50,7 @@ def training(
     (job,) = (
         job for job in jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe)) if job.resolved.name == arm
     )
-    images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
+    images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
     prepared = preparation.prepare(job, library=Library(images, keep=keep), images=images, device=device, observer=observer)
     prepared = replace(prepared, plan=change(prepared.plan))
     fit = prepared.learner(device=device, observer=observer, watch=watch)

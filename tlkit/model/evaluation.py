@@ -72,7 +72,7 @@ def asked(
     job = setup.job(resolved, places, where=where)
     with naming.named(where):
         source = Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)
-        images, part, left_out = dataset_images.evaluated_images(source, job.found)
+        images, part, left_out = dataset_images.evaluated_images(source, job.found["data"])
         dataset_images.check_task(resolved, images.splits[part].targets)
     said, fits = f"the test part of {x}", seen.of(job)
     if part == "test" and tested(fits, job):

@@ -29,31 +29,27 @@ class Job:
     Attributes:
         resolved: The arm.
         seed: One of the recipe's seeds.
-        found: Its data.
+        found: The files of each of its data sets, by the names of `Resolved.sources`.
         weights: Its weights file; None for random weights.
         digest: Of everything that determines it.
         folder: Where it is kept.
         base: Where the recipe's relative paths begin.
         content: A digest of its data's content.
         inputs: What its digest covers beside the arm: digests of its data and weights, and how they are read.
-        also: Other data that is evaluated, by the recipe's name for it.
-        unlabelled: Images without labels that are trained on; None for none.
         fold: The fold that is tested, from 1; None without cross-validation.
         called: What messages call it; "" where that is the arm, the seed and the fold.
     """
 
     resolved: Resolved
     seed: int
-    found: DataFiles
+    found: Mapping[str, DataFiles]
     weights: Path | None
     digest: str
     folder: Path
     base: Path
     content: str
-    also: Mapping[str, DataFiles] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     fold: int | None = None
-    unlabelled: DataFiles | None = None
     called: str = ""
 
     @property
@@ -101,10 +97,8 @@ def _changed(jobs: Sequence[Job]) -> Iterator[TlkitError]:
     """Read again the files of data sets of which a plugin remembers what is in them; yield what is another than remembered."""
     verified: set[tuple[str, tuple[Path, ...]]] = set()
     for job in jobs:
-        also = {f"also.{name}": found for name, found in job.also.items()}
-        there = {"data": job.found, **also, **({} if job.unlabelled is None else {UNLABELLED: job.unlabelled})}
         for table, source in job.resolved.sources.items():
-            dataset, found = source.dataset, there[table]
+            dataset, found = source.dataset, job.found[table]
             if not dataset.verify or (dataset.verify, tuple(found.files)) in verified:
                 continue
             verified.add((dataset.verify, tuple(found.files)))
@@ -152,20 +146,7 @@ def _jobs_of(
     folder = partial(run_folder.folder_of, runs, recipe=resolved.recipe, arm=resolved.name, digest=digest)
     base, images = places.recipe.resolve(), content["data"]
     return [
-        Job(
-            resolved,
-            seed,
-            inputs.data["data"],
-            inputs.weights,
-            digest,
-            folder(seed=seed, fold=fold),
-            base,
-            images,
-            {name: inputs.data[f"also.{name}"] for name in resolved.also},
-            content,
-            fold,
-            inputs.data.get(UNLABELLED),
-        )
+        Job(resolved, seed, inputs.data, inputs.weights, digest, folder(seed=seed, fold=fold), base, images, content, fold)
         for seed in seeds
         for fold in folds
     ]
@@ -191,17 +172,18 @@ def absolute_arm(job: Job) -> Arm:
     own = dict(arm.data.options)
     has_path = resolved.data_options is not None and "path" in type(resolved.data_options).model_fields
     if "://" not in str(own.get("path")) and (own.get("path") or (resolved.dataset.find and has_path)):
-        own["path"] = str(job.found.root.resolve())
+        own["path"] = str(job.found["data"].root.resolve())
     also = dict(arm.also)
-    for name, found in job.also.items():
-        if found.files and resolved.also[name].dataset.find and "://" not in str(also[name].options.get("path")):
+    for name, source in resolved.also.items():
+        found = job.found[f"also.{name}"]
+        if found.files and source.dataset.find and "://" not in str(also[name].options.get("path")):
             options = {**also[name].options, "path": str(found.root.resolve())}
             also[name] = also[name].model_copy(update={"options": options})
-    unlabelled, source = arm.data.unlabelled, resolved.unlabelled
-    if unlabelled is not None and source is not None and job.unlabelled is not None:
+    unlabelled = arm.data.unlabelled
+    if unlabelled is not None and resolved.unlabelled is not None:
         options = dict(unlabelled.options)
-        if source.dataset.find and "://" not in str(options.get("path")):
-            options["path"] = str(job.unlabelled.root.resolve())
+        if resolved.unlabelled.dataset.find and "://" not in str(options.get("path")):
+            options["path"] = str(job.found[UNLABELLED].root.resolve())
         unlabelled = unlabelled.model_copy(update={"options": options})
     backbone, value = arm.backbone, arm.backbone.weights
     if job.weights is not None and value not in resolved.backbone.weights:

@@ -106,7 +106,8 @@ def inspect(
         note: Why the images are not embedded; "" for the usual reason.
     """
     plan = prepared.plan
-    images = Inspected(_parts(prepared), prepared.images.classes, prepared.job.found.root if prepared.job.found.files else None)
+    found = prepared.job.found["data"]
+    images = Inspected(_parts(prepared), prepared.images.classes, found.root if found.files else None)
     why = "" if _embeds(plan, embeds) else note or _why_not(plan, prepared.job.resolved.backbone)
     embedded = None
     if not why:
@@ -208,7 +209,7 @@ def _known(prepared: Prepared) -> Findings:
 
 def _named(job: Job) -> Findings:
     """Return what is known of the images of a run that is not prepared."""
-    found = job.found
+    found = job.found["data"]
     folder = str(found.root) if found.files and not job.resolved.dataset.inside else ""
     return Findings(job.resolved.arm.data.name, folder, job.content, parts={}, classes={}, left_out=dataset_facts.unused(found))
 

@@ -92,7 +92,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     """
     began = time.perf_counter()
     chosen = select(job.resolved, images, seed=job.seed, fold=job.fold)
-    others = {name: _other(job, name, images) for name in job.also}
+    others = {name: _other(job, name, images) for name in job.resolved.also}
     more = _more(job)
     if job.resolved.source_free:
         del chosen["train"]
@@ -122,7 +122,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
         smaller = replace(geometry, shrink=resolved.arm.also[name].shrink)
         also[name] = reader.part(library.pictures(chosen["test"].split, smaller), parts["test"].indices)
     evaluated = Evaluated(parts.get("validation"), parts.get("test"), also, target)
-    _note_unused(library, reader.skipped, dataset_facts.said(job.found, images, chosen))
+    _note_unused(library, reader.skipped, dataset_facts.said(job.found["data"], images, chosen))
     _refuse_unwatched(resolved, evaluated)
     facts = _counted(job, images, chosen, parts, evaluated)
     training = parts["train"] if "train" in parts else _without_source(resolved, reader.adapted)
@@ -159,16 +159,14 @@ def pictures_bytes(resolved: Resolved, facts: DataFacts) -> int:
 def _more(job: Job) -> Images | None:
     """Read the images of data.unlabelled; None without."""
     source = job.resolved.unlabelled
-    if source is None or job.unlabelled is None:
-        return None
-    return dataset_images.unlabelled_images(source, job.unlabelled)
+    return None if source is None else dataset_images.unlabelled_images(source, job.found[unlabelled.NAME])
 
 
 def _other(job: Job, name: str, images: Images) -> OtherParts:
     """Read another data set, and choose its images."""
     resolved = job.resolved
     other = other_parts.choose(
-        resolved, name, dataset_images.other_images(resolved, name, job.also[name], images.classes), seed=job.seed
+        resolved, name, dataset_images.other_images(resolved, name, job.found[f"also.{name}"], images.classes), seed=job.seed
     )
     target_copies.refuse(resolved, name, images, other.images)
     return other
@@ -210,7 +208,7 @@ def _counted(
     target = evaluated.target
     return dataset_facts.count(
         job.resolved, images, {name: Selected(chosen[name].split, part.indices) for name, part in parts.items()},
-        also={name: len(part.indices) for name, part in evaluated.also.items()}, found=job.found, fold=job.fold,
+        also={name: len(part.indices) for name, part in evaluated.also.items()}, found=job.found["data"], fold=job.fold,
         target=len(target.part.indices) if target is not None else 0,
         labelled=len(target.labelled) if target is not None else 0,
     )  # fmt: skip

@@ -28,7 +28,7 @@ def prepare(
     The other arguments are those of `preparation.prepare`.
     """
     with naming.named(job.resolved.where):
-        images = dataset_images.images(job.resolved.dataset, job.found, job.resolved)
+        images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
         library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify, residency=residency))
         return preparation.prepare(
             job,
