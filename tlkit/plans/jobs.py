@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 from tlkit import file_digests, plugin
 from tlkit.errors import RecipeError, TlkitError
@@ -15,11 +16,16 @@ from tlkit.plans.resolved import Resolved
 from tlkit.plans.unlabelled import NAME as UNLABELLED
 from tlkit.plugin import DataFiles
 from tlkit.recipe.digest import digest_of
+from tlkit.recipe.domains import AlsoTable
 from tlkit.recipe.recipe import Arm, Recipe
+from tlkit.recipe.tables import DataTable
+from tlkit.recipe.unlabelled import UnlabelledTable
 from tlkit.record import run_folder
 from tlkit.record.run_folder import RunResult
 from tlkit.sources import weight_files
 from tlkit.sources.places import Places
+
+_Table = TypeVar("_Table", DataTable, AlsoTable, UnlabelledTable)
 
 
 @dataclass(frozen=True)
@@ -169,22 +175,9 @@ def known_jobs(recipe: Recipe, arms: Mapping[str, Resolved], places: Places, *, 
 def absolute_arm(job: Job) -> Arm:
     """Return a job's arm with its paths made absolute, so that a recipe of it can be applied from anywhere."""
     resolved, arm = job.resolved, job.resolved.arm
-    own = dict(arm.data.options)
-    has_path = resolved.data_options is not None and "path" in type(resolved.data_options).model_fields
-    if "://" not in str(own.get("path")) and (own.get("path") or (resolved.dataset.find and has_path)):
-        own["path"] = str(job.found["data"].root.resolve())
-    also = dict(arm.also)
-    for name, source in resolved.also.items():
-        found = job.found[f"also.{name}"]
-        if found.files and source.dataset.find and "://" not in str(also[name].options.get("path")):
-            options = {**also[name].options, "path": str(found.root.resolve())}
-            also[name] = also[name].model_copy(update={"options": options})
-    unlabelled = arm.data.unlabelled
-    if unlabelled is not None and resolved.unlabelled is not None:
-        options = dict(unlabelled.options)
-        if resolved.unlabelled.dataset.find and "://" not in str(options.get("path")):
-            options["path"] = str(job.found[UNLABELLED].root.resolve())
-        unlabelled = unlabelled.model_copy(update={"options": options})
+    also = {name: _placed(table, job, f"also.{name}") for name, table in arm.also.items()}
+    unlabelled = arm.data.unlabelled and _placed(arm.data.unlabelled, job, UNLABELLED)
+    data = _placed(arm.data, job, "data").model_copy(update={"unlabelled": unlabelled})
     backbone, value = arm.backbone, arm.backbone.weights
     if job.weights is not None and value not in resolved.backbone.weights:
         path = job.weights.resolve()
@@ -193,5 +186,15 @@ def absolute_arm(job: Job) -> Arm:
             f"{weight_files.RUN}{path.parent}" if value.startswith(weight_files.RUN) else f"{path}#{key}" if key else str(path)
         )
         backbone = backbone.model_copy(update={"weights": where})
-    data = arm.data.model_copy(update={"options": own, "unlabelled": unlabelled})
     return arm.model_copy(update={"data": data, "also": also, "backbone": backbone})
+
+
+def _placed(table: _Table, job: Job, key: str) -> _Table:
+    """Return the table of a data set with its option `path` made absolute, where the data set has one and it is no address."""
+    source = job.resolved.sources.get(key)
+    if source is None or source.options is None or "path" not in type(source.options).model_fields:
+        return table
+    path = str(table.options.get("path") or "")
+    if "://" in path or not (path or source.dataset.find):
+        return table
+    return table.model_copy(update={"options": {**table.options, "path": str(job.found[key].root.resolve())}})
