@@ -24,8 +24,8 @@ from tlkit import machine
 from tlkit.advice import advising, arms, asking
 from tlkit.advice.budget import Budget
 from tlkit.advice.candidates import Named
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import TlkitError
-from tlkit.events import Observer
 from tlkit.plans import jobs, resolve
 from tlkit.plugin import Backbone, registry
 from tlkit.record import predictions
@@ -147,13 +147,12 @@ def _run(place: Place, recipe: Path, arm: str | None) -> tuple[float, str]:
         read, resolved = resolve.load(recipe, (), places)
         (chosen,) = [each for name, each in resolved.items() if arm in (None, name)]
         job = jobs.plan_job(chosen, read.seeds[0], places, runs=runs, where=str(recipe))
-        observer = Observer()
-        prepared = shared_pictures.prepare(job, {}, device=_CPU, observer=observer, watch=watch)
+        runtime = Runtime(_CPU, watch=watch)
+        prepared = shared_pictures.prepare(job, {}, runtime)
         (prepared,) = shared_choices.share(
-            [prepared], jobs.settings({chosen.name: chosen}), job.folder.parent, evaluation=read.evaluation, device=_CPU,
-            observer=observer, watch=watch,
-        )  # fmt: skip
-        execution.execute(prepared, device=_CPU, observer=observer, watch=watch)
+            [prepared], jobs.settings({chosen.name: chosen}), job.folder.parent, runtime, evaluation=read.evaluation
+        )
+        execution.execute(prepared, runtime)
     seconds = time.process_time() - began
     answers = predictions.answers(job.folder, "test")
     if answers is None:
@@ -174,12 +173,10 @@ def _advice(place: Place, *, budget: float, tries: bool) -> tuple[Advice, float]
             asking.source(recipe, read, resolved, None, places),
             [Named(backbone, weights, asked=True) for backbone, weights in place.offered.items()],
             place.work / f"{place.name}-{'advised' if tries else 'probed'}.toml",
+            Runtime(_CPU, watch=watch),
             budget=allowed,
             runs=runs if tries else None,
             scores=not tries,
-            device=_CPU,
-            observer=Observer(),
-            watch=watch,
         )
     return found, allowed.spent
 

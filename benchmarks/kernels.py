@@ -35,9 +35,9 @@ from tlkit.compiler import step_timing, timing
 from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images import device_batches
 from tlkit.engine.kernels import functions, selection
+from tlkit.engine.runtime import Runtime
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
-from tlkit.events import Observer
 from tlkit.network import building
 from tlkit.network.network import Network
 from tlkit.network.stages import copied
@@ -179,7 +179,7 @@ def measure_arm(recipe: Path, arm: str, settings: Sequence[str] = (), *, pairs: 
     read, arms = resolve.load(recipe, list(settings), places)
     (job, *_) = jobs.plan_jobs(read, {arm: arms[arm]}, places, runs=Path("runs"), where=str(recipe))
     with _Counted() as measuring:
-        prepared = shared_pictures.prepare(job, {}, device=CPU, observer=Observer(), anew=True)
+        prepared = shared_pictures.prepare(job, {}, Runtime(CPU), anew=True)
     plan, network, train = prepared.plan, prepared.start.get(), prepared.train
     rows, order, last = prepared.measured.step, train.order(0)[: plan.batch_size], plan.phases[-1]
     targets = next(iter(device_batches.targets(train, order, last.first - 1, CPU, plan.batch_size)))

@@ -26,6 +26,7 @@ from tlkit.compiler import shared_networks
 from tlkit.engine.fit import Fit
 from tlkit.engine.learning import Learning
 from tlkit.engine.ranks.ranks import ALONE, Group, Ranks
+from tlkit.engine.runtime import Runtime
 from tlkit.engine.step.graph import Captured
 from tlkit.errors import OutOfTime
 from tlkit.events import Observer
@@ -165,7 +166,7 @@ def stopped(mine: Training, ranks: Ranks) -> list[object]:
 def solved(recipe: Path, ranks: Ranks) -> list[object]:
     mine = training(recipe, *SOLVED, keep=False)
     prepared = mine.prepared
-    fit = prepared.learner(device=torch.device("cpu"), observer=Observer(), ranks=ranks)
+    fit = prepared.learner(Runtime(torch.device("cpu"), ranks=ranks))
     return [(dict(each.train), each.validation, each.test) for each in fit.epochs()]
 
 
@@ -178,7 +179,7 @@ def started(recipe: Path, ranks: Ranks) -> list[float]:
     ranks.wait()
     prepared = training(recipe, f'backbone.weights="{file}"', "head.start=solved", keep=False).prepared
     network = prepared.start.take()
-    prepared.head_start.solve_(network, device=torch.device("cpu"), observer=Observer(), watch=lambda: None, ranks=ranks)
+    prepared.head_start.solve_(network, Runtime(torch.device("cpu"), ranks=ranks))
     return network.head.get_parameter("weight").flatten().tolist()
 
 

@@ -9,6 +9,7 @@ import torch
 from tlkit.engine.fit import Fit
 from tlkit.engine.images.library import Library
 from tlkit.engine.learner import Learner
+from tlkit.engine.runtime import Runtime
 from tlkit.events import Observer
 from tlkit.network import tensor_files, weights
 from tlkit.network.network import Network
@@ -51,9 +52,10 @@ def training(
         job for job in jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe)) if job.resolved.name == arm
     )
     images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
-    prepared = preparation.prepare(job, library=Library(images, keep=keep), images=images, device=device, observer=observer)
+    runtime = Runtime(device, observer)
+    prepared = preparation.prepare(job, runtime, library=Library(images, keep=keep), images=images)
     prepared = replace(prepared, plan=change(prepared.plan))
-    fit = prepared.learner(device=device, observer=observer, watch=watch)
+    fit = prepared.learner(replace(runtime, watch=watch))
     return Training(prepared, fit.network, fit)
 
 

@@ -226,7 +226,8 @@ def inspect(
     arguments.check_arm(arm, read)
     arguments.note_unused_data(data, arms, watcher)
     resolved = asking.source(path, read, arms, arm, places).resolved
-    from tlkit.run import data_inspection, executor, shared_pictures, torch_settings  # which import torch, as in `advise`
+    from tlkit.engine.runtime import Runtime  # which imports torch, as do these, as in `advise`
+    from tlkit.run import data_inspection, executor, shared_pictures, torch_settings
     from tlkit.run.signals import watching
 
     where, folder = executor.device_of(device, note=watcher.note), Path(runs) / read.name
@@ -234,10 +235,9 @@ def inspect(
         files.refuse_unwritable(folder)
     with torch_settings.applied(where), watching() as watch:
         job, why = data_inspection.job_of(resolved, seed=read.seeds[0], places=places, runs=Path(runs), where=str(source))
-        prepared = shared_pictures.prepare(job, {}, device=where, observer=watcher, watch=watch)
-        found, thumbnails = data_inspection.inspect(
-            prepared, embeds="always", device=where, observer=watcher, watch=watch, note=why
-        )
+        runtime = Runtime(where, watcher, watch)
+        prepared = shared_pictures.prepare(job, {}, runtime)
+        found, thumbnails = data_inspection.inspect(prepared, runtime, embeds="always", note=why)
     if not of_folder:
         with files.writing_in(folder):
             findings.save(folder, found, thumbnails)
@@ -328,6 +328,7 @@ def advise(
         candidates,
         domain_advising,
     )  # which import torch, after what is wrong with the recipe is said
+    from tlkit.engine.runtime import Runtime
     from tlkit.run import executor as devices
     from tlkit.run import remote_jobs, remote_worker, save_times, torch_settings
     from tlkit.run.signals import watching
@@ -341,22 +342,18 @@ def advise(
         called = remote_worker.Call("", (), str(Path(runs).absolute()), data, device, offline, True, (), save_times.EVERY)
         place = remote_jobs.Elsewhere(*chosen, called, watcher)
     with torch_settings.applied(where), watching() as watch, nullcontext() if place is None else place.reached():
+        runtime = Runtime(where, watcher, watch)
         if other is not None:
-            return domain_advising.advise(
-                asked, other, named, written, budget=allowed, scores=scores, download=room, device=where, observer=watcher,
-                watch=watch,
-            )  # fmt: skip
+            return domain_advising.advise(asked, other, named, written, runtime, budget=allowed, scores=scores, download=room)
         return advising.advise(
             asked,
             named,
             written,
+            runtime,
             budget=allowed,
             runs=Path(runs) if tries else None,
             scores=scores,
             download=room,
-            device=where,
-            observer=watcher,
-            watch=watch,
             place=place,
         )
 
@@ -468,6 +465,7 @@ def epochs(
         RunFailed: the loss is no longer a number.
     """
     _check_plan(plan)
+    from tlkit.engine.runtime import Runtime
     from tlkit.run import executor, failures, planned_runs, range_tests, torch_settings
 
     watcher = observer or Observer()
@@ -484,9 +482,10 @@ def epochs(
     if fold is None and plan.folds is not None:
         watcher.note(f"epochs: fold {tested} of {plan.folds} is tested, and no other; fold=2 tests the second")
     with torch_settings.applied(where):
-        prepared = planned_runs.prepare_plan(plan, seed=seed, fold=tested, places=places, device=where, observer=watcher)
-        prepared, _ = range_tests.settled(prepared, device=where, observer=watcher)
-        learner = prepared.learner(device=where, observer=watcher)
+        runtime = Runtime(where, watcher)
+        prepared = planned_runs.prepare_plan(plan, runtime, seed=seed, fold=tested, places=places)
+        prepared, _ = range_tests.settled(prepared, runtime)
+        learner = prepared.learner(runtime)
     with failures.memory_in_words(prepared, where):
         yield from torch_settings.applied_between(learner.epochs(), where)
 

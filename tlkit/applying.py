@@ -96,17 +96,19 @@ def follow(asked: Asked, *, device: str, graph: bool, ranks: Ranks) -> Applied:
     """Compute what the first of several processes carries out."""
     from tlkit.compiler import shared_networks
     from tlkit.engine.images import being_decoded
+    from tlkit.engine.runtime import Runtime
     from tlkit.run import executor, together, torch_settings
 
     where = executor.device_of(device)
     searches = together.hear_search(ranks)
     with machine.kept_blocks, torch_settings.applied(where), shared_networks.sharing(), being_decoded.kept():
-        together.follow(asked.wanted, ranks=ranks, device=where, graph=graph, verify=asked.verify)
+        runtime = Runtime(where, graph=graph, ranks=ranks)
+        together.follow(asked.wanted, runtime, verify=asked.verify)
         searching = _searching(asked, _others(asked)) if searches else None
         if searching is not None:
             from tlkit.search import following
 
-            following.follow(searching, ranks=ranks, device=where, graph=graph, verify=asked.verify)
+            following.follow(searching, runtime, verify=asked.verify)
     return Applied(asked.runs / asked.read.name, {}, changed=False, first=False)
 
 
@@ -130,6 +132,7 @@ def carry_out(
     if there.changes or there.inspects or _lacks_ensembles(there.summary()):
         from tlkit.compiler import shared_networks
         from tlkit.engine.ranks.ranks import ALONE
+        from tlkit.engine.runtime import Runtime
         from tlkit.run import executor, torch_settings
         from tlkit.run.setup import Setup
 
@@ -140,9 +143,7 @@ def carry_out(
         setup = Setup(
             settings,
             asked.read.evaluation,
-            where,
-            watcher,
-            graph,
+            Runtime(where, watcher, graph=graph, ranks=ranks or ALONE),
             asked.verify,
             asked.logged_by,
             checkpoint_every=saved_every,
@@ -153,13 +154,11 @@ def carry_out(
             reached = nullcontext() if place is None else place.reached()
             with machine.kept_blocks, torch_settings.applied(where), shared_networks.sharing(), being_decoded.kept(), reached:
                 if there.trains or there.inspects:
-                    failures += executor.train(
-                        asked.wanted, setup, elsewhere=None if place is None else place.carry_out, ranks=ranks or ALONE
-                    )
+                    failures += executor.train(asked.wanted, setup, elsewhere=None if place is None else place.carry_out)
                 if there.searches and there.searching is not None and not (failures and ranks is not None):
                     from tlkit.search import trials
 
-                    failures += trials.search(there.searching, setup, place, ranks=ranks or ALONE)
+                    failures += trials.search(there.searching, setup, place)
                 _combine(there, setup)
         except BaseException:
             there.summary().conclude(drawn=True)
@@ -267,7 +266,9 @@ def _combine(there: _There, setup: Setup) -> None:
         return
     best = () if searching is None else searching.best_jobs(searching.record())
     every = (*there.asked.wanted, *there.others, *best)
-    combining.combine(ensemble, there.folder, trained.current, every, device=setup.device, observer=setup.observer)
+    combining.combine(
+        ensemble, there.folder, trained.current, every, device=setup.runtime.device, observer=setup.runtime.observer
+    )
 
 
 def _lacks_ensembles(summary: Summary) -> bool:

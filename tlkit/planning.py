@@ -118,10 +118,11 @@ def plans(
 
 def _measured(job: jobs.Job, device: torch.device, watcher: Observer) -> _Made:
     """Return a job's plan with measurements that are made now."""
+    from tlkit.engine.runtime import Runtime
     from tlkit.run import shared_pictures
     from tlkit.store import cache_limit
 
-    prepared = shared_pictures.prepare(job, {}, device=device, observer=watcher, anew=True)
+    prepared = shared_pictures.prepare(job, {}, Runtime(device, watcher), anew=True)
     return _Made(prepared.bare, prepared.measured, cache_limit.room())
 
 
@@ -186,6 +187,7 @@ def rates(
     arguments.check_arm(arm, read)
 
     from tlkit.compiler import shared_networks
+    from tlkit.engine.runtime import Runtime
     from tlkit.run import executor, range_tests, shared_pictures, torch_settings
     from tlkit.run.signals import watching
 
@@ -201,14 +203,12 @@ def rates(
     files.refuse_unwritable(folder)
     found: list[RangeTest] = []
     with machine.kept_blocks, torch_settings.applied(where), shared_networks.sharing(), watching() as watch:
+        runtime = Runtime(where, watcher, watch, graph)
         for name, resolved in chosen.items():
             (job, *_) = jobs.plan_jobs(read, {name: resolved}, places, runs=runs, where=str(recipe))
-            prepared = shared_pictures.prepare(job, libraries, device=where, observer=watcher, watch=watch)
+            prepared = shared_pictures.prepare(job, libraries, runtime)
             shared = precision.decide([(prepared.bare, prepared.measured)], kept.formats)
-            found += range_tests.tests(
-                prepared.sharing(shared, device=where), each=each, steps=steps, device=where, observer=watcher, watch=watch,
-                graph=graph,
-            )  # fmt: skip
+            found += range_tests.tests(prepared.sharing(shared, device=where), runtime, each=each, steps=steps)
     range_tests.keep(folder, found)
     return Rates(folder, tuple(found))
 

@@ -26,6 +26,7 @@ from benchmarks.cuda import idleness
 from benchmarks.cuda.idleness import Idleness
 from tlkit.engine.fit import Fit
 from tlkit.engine.images.library import Library
+from tlkit.engine.runtime import Runtime
 from tlkit.engine.step.graph import Captured, Graph
 from tlkit.events import Observer
 from tlkit.plans import dataset_images, jobs, resolve
@@ -213,8 +214,8 @@ def _prepared(recipe: Path, device: torch.device, notes: list[str]) -> Fit:
     images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
     observer = Observer()
     observer.note = notes.append
-    prepared = preparation.prepare(job, library=Library(images), images=images, device=device, observer=observer)
-    fit = prepared.learner(device=device, observer=observer)
+    runtime = Runtime(device, observer)
+    fit = preparation.prepare(job, runtime, library=Library(images), images=images).learner(runtime)
     assert isinstance(fit, Fit)  # it trains by steps
     return fit
 

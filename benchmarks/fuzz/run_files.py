@@ -17,7 +17,7 @@ import torch
 from benchmarks.fuzz import mutations
 from benchmarks.fuzz.trying import Attempt
 from tlkit import api
-from tlkit.events import Observer
+from tlkit.engine.runtime import Runtime
 from tlkit.plans import job_folders, jobs, resolve, seen_images
 from tlkit.record import (
     epoch_lines,
@@ -53,8 +53,9 @@ _ARRAYS = ("predictions.npz", "report.npz")
 def checkpoints(folder: Path) -> Attempt:
     """Return what continues a run from a wrong checkpoint."""
     job = _job(folder)
-    prepared = shared_pictures.prepare(job, {}, device=torch.device("cpu"), observer=Observer())
-    learner = prepared.learner(device=torch.device("cpu"), observer=Observer())
+    runtime = Runtime(torch.device("cpu"))
+    prepared = shared_pictures.prepare(job, {}, runtime)
+    learner = prepared.learner(runtime)
     scores = next(iter(learner.epochs()))
     checkpoint = Checkpoint(prepared, learner)
     (job.folder / run_folder.CHECKPOINT).mkdir(parents=True)

@@ -46,6 +46,7 @@ from tlkit.advice.fitted import Fitted
 from tlkit.advice.probes import Probe
 from tlkit.engine.images.parts import Part
 from tlkit.engine.ranks.ranks import Alone, Group, Ranks
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, NotCarriedOut, RunFailed, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import resolve
@@ -526,13 +527,11 @@ def test_trial_elsewhere_ends_with_the_batch_in_which_the_time_is_over(monkeypat
     """One that several processes share between steps alone, where they stop together."""
     asked: list[bool] = []
 
-    def execute(
-        prepared: object, *, watch: Callable[[], None], gives_up: Callable[[object], bool], ranks: Ranks, **_: object
-    ) -> None:
+    def execute(prepared: object, runtime: Runtime, *, gives_up: Callable[[object], bool], **_: object) -> None:
         for _ in range(3):  # batches of 20 seconds
             now[0] += 20.0
-            watch()
-            ranks.deadline()
+            runtime.watch()
+            runtime.ranks.deadline()
         asked.append(gives_up([]))
 
     def carried_out(processes: int) -> dict[str, Any]:
@@ -542,7 +541,7 @@ def test_trial_elsewhere_ends_with_the_batch_in_which_the_time_is_over(monkeypat
             remote_worker,
             "_carry_out",
             lambda _, gives_up, deadline, observer: train(
-                gives_up, deadline, observer, device=torch.device("cpu"), ranks=ranks, kept=None
+                gives_up, deadline, Runtime(torch.device("cpu"), observer, ranks=ranks), kept=None
             ),
         )
         now[0] = 1000.0
@@ -553,7 +552,7 @@ def test_trial_elsewhere_ends_with_the_batch_in_which_the_time_is_over(monkeypat
     monkeypatch.setattr(time, "time", lambda: now[0])
     monkeypatch.setattr(execution, "execute", execute)
     monkeypatch.setattr(planned_runs, "prepare_as_planned", lambda *_, **__: None)
-    monkeypatch.setattr(busy, "watching", lambda _, watch, **__: watch)
+    monkeypatch.setattr(busy, "watching", lambda _, runtime: runtime)
     assert (carried_out(1)["ended"], now, asked) == ("stopped", [1040.0], [])
     assert (carried_out(2)["ended"], now, asked) == ("stopped", [1040.0], [])
     trials, way = trials_of(budget.Budget(60.0)), arms.Way("a", "", {})
@@ -695,7 +694,7 @@ def trials_of(allowed: budget.Budget) -> trying.Trials:
     images = Images(("a", "b"), {name: Split(np.arange(count) % 2) for name, count in {"train": 1000, "test": 500}.items()})
     return trying.Trials(
         images=images, train=10, epochs=5, own=False, seed=0, recipe="r", runs=Path("runs"), places=Places(recipe=Path()), where="r",
-        forward={"": 0.01}, budget=allowed, device=torch.device("cpu"), observer=Observer(), watch=lambda: None,
+        forward={"": 0.01}, budget=allowed, runtime=Runtime(torch.device("cpu")),
     )  # fmt: skip
 
 
@@ -708,19 +707,20 @@ def test_trial_ends_within_an_epoch_when_the_time_is_over_and_a_signal_ends_advi
         if signals[0]:
             raise Interrupted(15, "stopped.")
 
-    def execute(prepared: object, *, watch: Callable[[], None], **_: object) -> None:
+    def execute(prepared: object, runtime: Runtime, **_: object) -> None:
         try:
             while now[0] < 1000:
-                watch()
+                runtime.watch()
         except Interrupted as error:
             raise error.reworded("a, seed 0: stopped.") from None  # as a run does
 
     monkeypatch.delattr(signal, "SIGALRM")  # as on Windows
-    found = replace(trials_of(budget.Budget(100.0, clock=lambda: now[0])), watch=watch)
-    monkeypatch.setattr(preparation, "prepare", lambda job, **_: SimpleNamespace(plan=None))
+    runtime = Runtime(torch.device("cpu"), watch=watch)
+    found = replace(trials_of(budget.Budget(100.0, clock=lambda: now[0])), runtime=runtime)
+    monkeypatch.setattr(preparation, "prepare", lambda job, _, **__: SimpleNamespace(plan=None))
     monkeypatch.setattr(execution, "execute", execute)
     monkeypatch.setattr(range_tests, "together", lambda plan: None)
-    monkeypatch.setattr(range_tests, "measure", lambda *_, **more: execute(None, watch=more["watch"]))
+    monkeypatch.setattr(range_tests, "measure", lambda _, __, runtime, **___: execute(None, runtime))
     monkeypatch.setattr(found, "_planned", lambda way, count: SimpleNamespace(digest="0"))
     way, job = arms.Way("a", "", {"data": {}}), SimpleNamespace(result=lambda: SimpleNamespace(epochs=2, status="interrupted"))
     assert found._carry_out(way, job, 1.0, 0.0).epochs == 2
@@ -749,9 +749,8 @@ def test_probe_takes_fewer_images_where_they_take_longer_than_expected(monkeypat
             stored.update(indices.tolist())
             now[0] += 0.1 * len(indices)
 
-    prober = probing.Prober(
-        None, np.arange(600), 600, 2, budget.Budget(50.0, clock=lambda: now[0]), torch.device("cpu"), Observer(), lambda: None
-    )  # fmt: skip
+    allowed = budget.Budget(50.0, clock=lambda: now[0])
+    prober = probing.Prober(None, np.arange(600), 600, 2, allowed, Runtime(torch.device("cpu")))
     monkeypatch.setattr(prober, "_readable", lambda pictures, count: np.arange(count))
     taken = [prober._stored(None, Outputs(), 20, 600, end=end) for end in (30.0, 1000.0)]
     assert (taken, now[0]) == ([320, 545], pytest.approx(54.5))
@@ -919,9 +918,7 @@ def test_network_that_was_probed_on_more_images_is_not_taken_for_better() -> Non
         candidate = Candidate(name, "w", (8, 8), best="s", rank=ranking.rank(accuracy, count, None, {}, 8))
         return probing.Probed(candidate, None, part, mine, (), {"s": mine}, groups, labels[:count], groups)
 
-    prober = probing.Prober(
-        None, np.arange(400), 400, 8, budget.Budget(9.0), torch.device("cpu"), Observer(), lambda: None
-    )  # fmt: skip
+    prober = probing.Prober(None, np.arange(400), 400, 8, budget.Budget(9.0), Runtime(torch.device("cpu")))
     first, second = given = [probed("a", 40), probed("b", 400)]
     assert first.candidate.rank < second.candidate.rank
     first, second = prober.comparable(given)

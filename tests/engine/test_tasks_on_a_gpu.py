@@ -24,12 +24,12 @@ from tlkit.engine.explanation import excitation
 from tlkit.engine.images import device_batches
 from tlkit.engine.images.parts import Evaluated
 from tlkit.engine.ranks.shares import Whole
+from tlkit.engine.runtime import Runtime
 from tlkit.engine.step.counting import Counted
 from tlkit.engine.step.host_reads import HostReads
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
 from tlkit.engine.transfer import PlainCopier
-from tlkit.events import Observer
 from tlkit.inspection import embedding
 from tlkit.plugin import Boxes
 from tlkit.plugin.masks import IGNORED
@@ -204,10 +204,8 @@ def test_batches_come_to_the_host_together(toy_recipe: Path, monkeypatch: pytest
         elif what == "domains":
             domain_features.features(mine.network, part, np.arange(images), device=CPU)
         else:
-            embedding.embed(
-                mine.network, None, replace(mine.plan, phases=(None,)), part, Evaluated(None, part), device=CPU, observer=Observer(),
-                watch=lambda: None,
-            )  # fmt: skip
+            plan = replace(mine.plan, phases=(None,))
+            embedding.embed(mine.network, None, plan, part, Evaluated(None, part), Runtime(CPU))
         assert copied
         assert set(copied) == {2 if room == 1 and what in ("pseudo-labels", "inspection", "evaluation") else images}
 

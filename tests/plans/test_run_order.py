@@ -30,7 +30,7 @@ def carried_out(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs in the order in which they begin; none of them trains."""
     begun: list[str] = []
 
-    def execute(prepared: Prepared, **_: object) -> None:
+    def execute(prepared: Prepared, *_: object, **__: object) -> None:
         begun.append(f"{prepared.job.resolved.name} {prepared.job.seed}")
         raise RunFailed("it is enough to know when.")
 

@@ -22,8 +22,8 @@ from pycocotools.cocoeval import COCOeval
 from toy_training import ends_with_the_same_bits, storing, training
 
 from tlkit import tasks
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import RecipeError, TlkitError
-from tlkit.events import Observer
 from tlkit.exports.export import export
 from tlkit.exports.forms import Form
 from tlkit.plugin import Boxes
@@ -262,7 +262,7 @@ def test_identical_pictures_of_boxes_and_of_masks_are_named(recipe: Path, monkey
         recipe.write_text(toy_masks.RECIPE)
         images = tuple(str(sorted((data / part / "images").iterdir())[0].relative_to(data)) for part in ("train", "test"))
     shutil.copy(data / images[0], data / images[1])
-    found, _ = data_inspection.inspect(training(recipe).prepared, embeds="never", device=CPU, observer=Observer())
+    found, _ = data_inspection.inspect(training(recipe).prepared, Runtime(CPU), embeds="never")
     (pair,) = found.pairs
     assert [each.label for each in (pair.first, pair.second)] == ["square, bar" if kind == "boxes" else ""] * 2
 

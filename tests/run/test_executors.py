@@ -25,8 +25,9 @@ from tlkit_toy_build import ToyNet
 from toy_observers import Notes
 
 from tlkit import api, testing
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, PluginError, RunFailed, TlkitError
-from tlkit.events import Elsewhere, Observer
+from tlkit.events import Elsewhere
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Demand, registry
@@ -124,9 +125,9 @@ def test_runs_elsewhere_have_the_bits_of_runs_here(two: Path, monkeypatch: pytes
     monkeypatch.setattr("tlkit.reports.summary.draw", lambda *_: None)
     threads, prepare = torch.get_num_threads(), planned_runs.prepare_as_planned
 
-    def waits(job: Job, plan: Plan, *, observer: Observer, **more: Any) -> Prepared:
-        observer.note("waits for another process")
-        return prepare(job, plan, observer=observer, **more)
+    def waits(job: Job, plan: Plan, runtime: Runtime) -> Prepared:
+        runtime.observer.note("waits for another process")
+        return prepare(job, plan, runtime)
 
     monkeypatch.setattr(planned_runs, "prepare_as_planned", waits)
     notes, runs = Seen(), two.parent / "elsewhere"

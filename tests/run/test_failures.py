@@ -24,6 +24,7 @@ from tlkit_toy_build import ToyNet
 
 from tlkit import api
 from tlkit.engine.learner import Learner
+from tlkit.engine.runtime import Runtime
 from tlkit.engine.step.step import Step
 from tlkit.errors import RunFolderError, TlkitError
 from tlkit.events import Epoch, Observer
@@ -422,8 +423,8 @@ def test_memory_of_a_failed_run_is_free_when_the_next_begins(toy_recipe: Path, m
     alive: dict[str, list[bool]] = {}
     learner = Prepared.learner
 
-    def watched(self: Prepared, **settings: object) -> Learner:
-        made = learner(self, **settings)
+    def watched(self: Prepared, runtime: Runtime, **more: int) -> Learner:
+        made = learner(self, runtime, **more)
         held[self.job.label] = [weakref.ref(each) for each in (made, made.network, *made.network.parameters())]
         return made
 

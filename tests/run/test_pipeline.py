@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from toy_training import CPU, training
 
-from tlkit.events import Observer
+from tlkit.engine.runtime import Runtime
 from tlkit.network.network import Network
 from tlkit.plans import jobs, resolve
 from tlkit.recipe.evaluation import Evaluation
@@ -36,7 +36,7 @@ def test_network_of_a_run_is_built_once(toy_recipe: Path, built: list[str]) -> N
 
 def test_second_learner_begins_from_the_same_weights(toy_recipe: Path, built: list[str]) -> None:
     prepared = training(toy_recipe).prepared
-    one, other = (prepared.learner(device=CPU, observer=Observer()).network for _ in range(2))
+    one, other = (prepared.learner(Runtime(CPU)).network for _ in range(2))
     assert one is not other
     assert all(bool((tensor == other.tensors()[name]).all()) for name, tensor in one.tensors().items())
 
@@ -45,7 +45,7 @@ def test_run_that_waits_holds_no_network(toy_recipe: Path, built: list[str]) -> 
     places = Places(recipe=toy_recipe.parent, offline=True)
     read, arms = resolve.load(toy_recipe, ["seeds=[0, 1, 2]"], places)
     wanted = jobs.plan_jobs(read, arms, places, runs=toy_recipe.parent, where="toy")
-    assert not executor.train(wanted, Setup((), Evaluation(), CPU, Observer()))
+    assert not executor.train(wanted, Setup((), Evaluation(), Runtime(CPU)))
     first, *waiting = [job.label for job in wanted]
     # A run is built again when its turn comes, and once more for the kernels of before training that its report shows.
     assert built == [first, *waiting, first, *(label for each in waiting for label in (each, each))]
@@ -54,6 +54,6 @@ def test_run_that_waits_holds_no_network(toy_recipe: Path, built: list[str]) -> 
 def test_job_of_a_plan_is_the_recipes_own(toy_recipe: Path) -> None:
     prepared = training(toy_recipe).prepared
     places = Places(recipe=toy_recipe.parent, offline=True)
-    found = planned_runs.prepare_plan(prepared.plan, seed=0, places=places, device=CPU, observer=Observer())
+    found = planned_runs.prepare_plan(prepared.plan, Runtime(CPU), seed=0, places=places)
     assert found.job.digest == prepared.job.digest
     assert found.plan.phases == prepared.plan.phases

@@ -14,6 +14,7 @@ from toy_training import CPU, Training, training
 import tlkit
 from tlkit import api
 from tlkit.engine import range_test
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, TlkitError
 from tlkit.events import Observer
 from tlkit.plans import auto_rates
@@ -33,10 +34,8 @@ def test_a_domain_head_is_in_no_range_test(toy_recipe: Path, monkeypatch: pytest
         'adapt={target="dark", method="dann"}', 'lr_groups={backbone=1e-2, head=1e-2, "head.domain"=1e-3}',
     )  # fmt: skip
     assert "head.domain" in [group.name for group in made.plan.groups]
-    monkeypatch.setattr(range_tests, "measure", lambda _, groups, **more: groups)
-    moved = range_tests.tests(
-        made.prepared, each=True, steps=20, device=CPU, observer=Observer(), watch=lambda: None, graph=False
-    )
+    monkeypatch.setattr(range_tests, "measure", lambda _, groups, *__, **more: groups)
+    moved = range_tests.tests(made.prepared, Runtime(CPU, graph=False), each=True, steps=20)
     assert moved == [("backbone", "head"), ("backbone",), ("head",)]
 
 
@@ -52,8 +51,7 @@ class Steps(Observer):
 def taken(made: Training, rates: list[dict[str, float]]) -> range_test.Taken:
     plan = made.plan
     return range_test.take(
-        plan, made.network, made.prepared.job.resolved.backbone, made.prepared.train, phase=plan.phases[-1], rates=rates,
-        device=CPU, observer=Observer(), watch=lambda: None,
+        plan, made.network, made.prepared.job.resolved.backbone, made.prepared.train, Runtime(CPU), phase=plan.phases[-1], rates=rates
     )  # fmt: skip
 
 
@@ -131,8 +129,7 @@ def test_images_have_the_size_of_the_phase(toy_recipe: Path) -> None:
     assert {stage.peak_lr for size in made.plan.sizes for stage in size.stages} == {(0.01,), (1.0,)}
     small, large = (
         range_test.take(
-            made.plan, made.network, made.prepared.job.resolved.backbone, made.prepared.train, phase=phase, rates=[{}] * 2,
-            device=CPU, observer=Observer(), watch=lambda: None,
+            made.plan, made.network, made.prepared.job.resolved.backbone, made.prepared.train, Runtime(CPU), phase=phase, rates=[{}] * 2
         )
         for phase in made.plan.phases
     )  # fmt: skip

@@ -6,12 +6,10 @@ The rule: test images are listed and never opened. Everything that decides comes
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from tlkit import tasks
 from tlkit.advice import arms, candidates, decision, downloads, forecast, more_labels, proposal, sample, telling, trying
@@ -22,8 +20,8 @@ from tlkit.advice.facts import Facts, Source
 from tlkit.advice.probing import Probed, Prober, TooLong
 from tlkit.advice.proposal import Proposal
 from tlkit.engine.images.library import Library
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import DataError, TlkitError, option
-from tlkit.events import Observer
 from tlkit.plans import dataset_images, dataset_parts, jobs
 from tlkit.plans.dataset_parts import Selected
 from tlkit.plugin import DataFiles, Images
@@ -39,9 +37,8 @@ _FORWARD = 0.05  # seconds of an image, where they were not measured
 
 
 def advise(
-    source: Source, named: Sequence[Named] | None, out: Path, *, budget: Budget, runs: Path | None, scores: bool,
-    device: torch.device, observer: Observer, download: float = 0.0, watch: Callable[[], None] = lambda: None,
-    place: Elsewhere | None = None,
+    source: Source, named: Sequence[Named] | None, out: Path, runtime: Runtime, *, budget: Budget, runs: Path | None,
+    scores: bool, download: float = 0.0, place: Elsewhere | None = None,
 ) -> Advice:  # fmt: skip
     """Look, probe, try, and write a recipe.
 
@@ -49,13 +46,11 @@ def advise(
         source: The images.
         named: The networks that the user names; None: all whose weights are here.
         out: The recipe to write.
+        runtime: Where it is computed.
         budget: The time that it may take.
         runs: Folder for the runs that try ways to train; None: nothing is trained.
         scores: Compute transferability scores too.
-        device: The device that computes.
-        observer: Receives the progress.
         download: Bytes of weights that may be downloaded, of networks that the user does not name.
-        watch: Called between batches; may raise to stop.
         place: Carries out the runs that try ways to train; None for this process.
 
     Raises:
@@ -67,11 +62,9 @@ def advise(
     head = "linear" if task.targets.one_class else task.head
     strata, names = task.targets.strata(images.splits["train"].targets, images.classes)
     order = sample.order(strata, parts["train"].indices)
-    count, cpu = sample.size(len(names), len(order)), device.type == "cpu"
+    count, cpu = sample.size(len(names), len(order)), runtime.device.type == "cpu"
     ready, notes = ready_networks(source, named, head, budget, download, images=count, fast=not cpu)
-    prober = Prober(
-        Library(images, note=observer.note), order, count, len(names), budget, device, observer, watch, scores
-    )  # fmt: skip
+    prober = Prober(Library(images, note=runtime.observer.note), order, count, len(names), budget, runtime, scores)
     probed, left = probe(prober, ready, budget, notes)
     best = probed[0]
     facts = Facts(source, images, parts, found)
@@ -144,8 +137,7 @@ def _trials(
         seed=source.recipe.seeds[0], recipe=f"{name_of(out.resolve().stem, 'advised')}-trials", runs=runs,
         places=replace(source.places, recipe=out.resolve().parent), where=source.name,
         forward={name: each.candidate.seconds or _FORWARD for name, each in networks.items()},
-        budget=prober.budget, device=prober.device, observer=prober.observer, watch=prober.watch, notes=notes,
-        place=place,
+        budget=prober.budget, runtime=prober.runtime, notes=notes, place=place,
     )  # fmt: skip
 
 
@@ -233,7 +225,7 @@ def probe(
     late: list[TooLong] = []
     end = budget.spent + _PROBES * budget.left
     for place, each in enumerate(ready):
-        prober.observer.note(f"probing {each.backbone} ({each.weights})")
+        prober.runtime.observer.note(f"probing {each.backbone} ({each.weights})")
         try:
             answer = prober.probe(each, seconds=budget.each(len(ready) - place, end=end))
         except DataError:

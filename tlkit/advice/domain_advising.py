@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tlkit.advice import advising, arms, candidates, domain_ways, proposal, sample, telling
@@ -24,8 +23,8 @@ from tlkit.advice.proposal import Proposal
 from tlkit.engine.adapting import Rows
 from tlkit.engine.domains import distances
 from tlkit.engine.images.library import Library
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import DataError, TlkitError, first_few, option
-from tlkit.events import Observer
 from tlkit.plans import target_copies
 from tlkit.record.advice import Advice
 from tlkit.record.domain_advice import Compared, DomainAdvice
@@ -73,8 +72,8 @@ class Pair:
 
 
 def advise(
-    target: Source, source: Source, named: Sequence[Named] | None, out: Path, *, budget: Budget, scores: bool,
-    device: torch.device, observer: Observer, download: float = 0.0, watch: Callable[[], None] = lambda: None,
+    target: Source, source: Source, named: Sequence[Named] | None, out: Path, runtime: Runtime, *, budget: Budget, scores: bool,
+    download: float = 0.0,
 ) -> Advice:  # fmt: skip
     """Look, compare, and write a recipe. The arguments are those of `advising.advise`.
 
@@ -83,12 +82,10 @@ def advise(
         source: The folder with images of the same classes of another domain.
         named: The networks that the user names; None: all whose weights are here.
         out: The recipe to write.
+        runtime: Where it is computed.
         budget: The time that it may take.
         scores: Compute transferability scores too.
-        device: The device that computes.
-        observer: Receives the progress.
         download: Bytes of weights that may be downloaded, of networks that the user does not name.
-        watch: Called between batches; may raise to stop.
 
     Raises:
         TlkitError: the images cannot be used, no weights are here, or the budget is too small.
@@ -99,19 +96,19 @@ def advise(
     def prober(each: Facts, indices: NDArray[np.int64]) -> Prober:
         order = sample.order(each.images.splits["train"].targets, indices)
         count = sample.size(len(each.images.classes), len(order))
-        library = Library(each.images, note=observer.note)
-        return Prober(library, order, count, len(each.images.classes), budget, device, observer, watch, scores)
+        library = Library(each.images, note=runtime.observer.note)
+        return Prober(library, order, count, len(each.images.classes), budget, runtime, scores)
 
     every = np.arange(len(facts[0].images.splits["train"].targets))  # [also] holds no validation images out
     mine, theirs = prober(facts[0], every), prober(facts[1], facts[1].parts["train"].indices)
     ready, notes = advising.ready_networks(
-        target, named, "linear", budget, download, images=mine.count, fast=device.type != "cpu"
+        target, named, "linear", budget, download, images=mine.count, fast=runtime.device.type != "cpu"
     )
     probed, left = advising.probe(mine, ready, budget, notes)
     best = probed[0]
     if not best.read:
         raise DataError(f"advise: {target.name}: {best.candidate.why_not}.", "more labelled images of the target")
-    observer.note(f"embedding {source.name} by {best.ready.backbone}")
+    runtime.observer.note(f"embedding {source.name} by {best.ready.backbone}")
     of_source = theirs.probe(best.ready, seconds=_SOURCE * budget.left)
     if isinstance(of_source, TooLong):
         raise TlkitError(
@@ -119,9 +116,9 @@ def advise(
             f"the least that would do here: {option('budget', words(1.2 * (of_source.needs + budget.spent)))}",
         )
     pair = Pair(facts[1], facts[0], of_source, best)
-    compared = domain_ways.compare(pair.features(), budget=budget, watch=watch)
+    compared = domain_ways.compare(pair.features(), budget=budget, watch=runtime.watch)
     chosen = domain_ways.best(compared)
-    found = _told(pair, compared, budget=budget, watch=watch)
+    found = _told(pair, compared, budget=budget, watch=runtime.watch)
     advised = _proposal(pair, chosen, found, out)
     considered = [best.candidate, *(each.candidate for each in probed[1:]), *left]
     advice = telling.advice(facts[0], considered, best, advised, out, budget)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tlkit import tasks
@@ -18,7 +17,7 @@ from tlkit.engine.images.geometry import evaluation_geometry
 from tlkit.engine.images.library import Library
 from tlkit.engine.images.parts import Part
 from tlkit.engine.images.pictures import Pictures
-from tlkit.events import Observer
+from tlkit.engine.runtime import Runtime
 from tlkit.inspection import duplicates
 from tlkit.record.advice import Candidate, Stage
 from tlkit.run.stage_outputs import Drift, StageOutputs, source_probabilities
@@ -85,9 +84,7 @@ class Prober:
         count: Images of a probe, at most.
         classes: How many there are.
         budget: The time that is left.
-        device: The device that computes.
-        observer: Receives the progress.
-        watch: Called between batches; may raise to stop.
+        runtime: Where they are computed.
         scores: Compute transferability scores of the last stage too.
         head_seconds: That the heads of one stage take, at most, so far; None before the first network.
         unreadable: A line for each image that left the order because it cannot be decoded.
@@ -98,9 +95,7 @@ class Prober:
     count: int
     classes: int
     budget: Budget
-    device: torch.device
-    observer: Observer
-    watch: Callable[[], None]
+    runtime: Runtime
     scores: bool = False
     head_seconds: float | None = None
     unreadable: dict[int, str] = field(default_factory=dict)
@@ -119,7 +114,7 @@ class Prober:
         geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
         pictures = self.library.pictures("train", geometry)
         part = Part(pictures, self.order, resolved.convention, tasks.get(resolved.head.task))
-        outputs = StageOutputs(resolved, ready.path, part, device=self.device, clock=self.budget.clock)
+        outputs = StageOutputs(resolved, ready.path, part, device=self.runtime.device, clock=self.budget.clock)
         plain = _plain(ready, outputs)
         each = self._seconds_of_one(part, outputs, seconds)
         if self.head_seconds is None and part.task.targets.one_class:
@@ -140,7 +135,7 @@ class Prober:
         count = next((size for size in sizes if cost(size) <= seconds), fewest)
         count = self._stored(pictures, outputs, fewest, count, end=self.budget.spent + seconds - heads)
         part = replace(part, indices=np.sort(self._readable(pictures, count)))
-        rows = outputs.rows(part.indices, observer=self.observer, watch=self.watch)
+        rows = outputs.rows(part.indices, observer=self.runtime.observer, watch=self.runtime.watch)
         labels, groups = pictures.split.targets[part.indices], groups_of(part)
         one_class = part.task.targets.one_class
         can = probes.judged(labels, groups, one_class=one_class)
@@ -152,7 +147,7 @@ class Prober:
         read = {name: each[can] for name, each in rows.items()} if can.any() else {}
         if read:
             judged = self._judged(read, labels[can], groups[can], one_class)
-            found = _with_stages(found, judged, outputs.drift(part.indices, watch=self.watch))
+            found = _with_stages(found, judged, outputs.drift(part.indices, watch=self.runtime.watch))
             found = self._ranked(found, last[can], labels[can], None if own is None else own[can], one_class)
         return Probed(
             found, ready, part, last, tuple(self.unreadable.values()), read, part.indices[can], labels[can], groups[can]
@@ -175,7 +170,7 @@ class Prober:
         one_class, found = task.targets.one_class, each.candidate
         if not probes.judged(labels, groups, one_class=one_class).all():
             return each
-        self.watch()
+        self.runtime.watch()
         heads = {name: probes.probe(rows[mine], labels, groups, one_class=one_class) for name, rows in each.read.items()}
         accuracy = heads[likeness.fit(heads).best].accuracy
         known: Mapping[str, float] = {}
@@ -195,7 +190,7 @@ class Prober:
             began = self.budget.clock()
             first = self._readable(part.pictures, min(count, self.count))
             absent = len(outputs.missing(first))
-            outputs.rows(first, observer=self.observer, watch=self.watch)
+            outputs.rows(first, observer=self.runtime.observer, watch=self.runtime.watch)
             took = self.budget.clock() - began
             if absent:
                 found = took / absent if count == _FIRST else min(found, took / absent)
@@ -217,7 +212,7 @@ class Prober:
         while done < count:
             indices = self._readable(pictures, done)
             if len(absent := outputs.missing(indices)):
-                outputs.rows(absent, observer=self.observer, watch=self.watch)
+                outputs.rows(absent, observer=self.runtime.observer, watch=self.runtime.watch)
                 if len(outputs.missing(absent)):  # there is no room in the store: they would be computed again
                     return count
             if self.budget.spent > min(end, self.budget.seconds):
@@ -233,7 +228,7 @@ class Prober:
         """
         while True:
             wanted = self.order[:count]
-            corrupt = pictures.prepare(wanted, progress=self.observer.decoding)
+            corrupt = pictures.prepare(wanted, progress=self.runtime.observer.decoding)
             self.unreadable |= {index: error.problem for index, error in corrupt.items()}
             if not corrupt:
                 return wanted
@@ -246,7 +241,7 @@ class Prober:
     ) -> dict[str, Probe]:  # fmt: skip
         found, seconds = {}, []
         for name, each in rows.items():
-            self.watch()
+            self.runtime.watch()
             began = self.budget.clock()
             found[name] = probes.probe(each, labels, groups, one_class=one_class)
             seconds.append(self.budget.clock() - began)

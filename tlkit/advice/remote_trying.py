@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 
-import torch
-
 from tlkit.advice.budget import Budget
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, OutOfTime, TlkitError
 from tlkit.plans.jobs import Job
 from tlkit.run import remote_worker
@@ -21,7 +20,7 @@ from tlkit.run.remote_worker import Answer
 
 def carry_out_all(
     lacking: Mapping[str, Job], place: Elsewhere, prepare: Callable[[Job], Prepared], *,
-    budget: Budget, device: torch.device, watch: Callable[[], None],
+    budget: Budget, runtime: Runtime,
 ) -> dict[str, TlkitError | None]:  # fmt: skip
     """Prepare trials here and let an executor train them; return what was wrong with each.
 
@@ -30,8 +29,7 @@ def carry_out_all(
         place: Where they are carried out.
         prepare: Prepares one.
         budget: When it is spent, trials end after the batch in progress, and are kept within their epoch.
-        device: That they are prepared for.
-        watch: Called all the time; raises to stop.
+        runtime: Where they are prepared; its `watch` is called all the time.
     """
     found: dict[str, TlkitError | None] = {}
     ready: dict[str, Prepared] = {}
@@ -46,7 +44,7 @@ def carry_out_all(
             ready[name].start.release()
     if ready:
         end = time.time() + budget.left
-        found |= place.outcomes(ready, watch, device, lambda _, sent: partial(carry_out, sent, end))
+        found |= place.outcomes(ready, runtime.watch, runtime.device, lambda _, sent: partial(carry_out, sent, end))
     return found
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-
-import torch
+from dataclasses import replace
 
 from tlkit.advice.budget import Budget, Deadline
 from tlkit.advice.trial_sizes import OVERHEAD, STEP
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, OutOfTime, TlkitError
-from tlkit.events import Observer
 from tlkit.plans.jobs import Job
 from tlkit.plugin import remembered
 from tlkit.run import range_tests
@@ -24,26 +23,24 @@ def usual(batch: int, forward: float) -> float:
 
 
 def tested(
-    job: Callable[[], Job], name: str, *, prepare: Callable[[Job, Callable[[], None]], Prepared], seed: int,
-    expected: float, budget: Budget, device: torch.device, observer: Observer, watch: Callable[[], None],
+    job: Callable[[], Job], name: str, *, prepare: Callable[[Job, Runtime], Prepared], seed: int, expected: float,
+    budget: Budget, runtime: Runtime,
 ) -> tuple[Mapping[str, float], str]:  # fmt: skip
     """Return the rates that a range test suggests, by group, and why there are none; a finished test is not carried out again.
 
     Args:
         job: Plans the run whose images it takes.
         name: Of the way to train.
-        prepare: Prepares a run, and is told what to call between batches.
+        prepare: Prepares a run, and is told where it is carried out.
         seed: Of the run.
         expected: Seconds that the test takes here.
         budget: The time that is left; the test ends with it.
-        device: The device that trains.
-        observer: Receives the progress.
-        watch: Called between batches; may raise to stop.
+        runtime: Where it is taken.
 
     Raises:
-        Interrupted: `watch` stopped it.
+        Interrupted: the runtime's `watch` stopped it.
     """
-    deadline = Deadline(budget, watch)
+    runtime = replace(runtime, watch=Deadline(budget, runtime.watch))
     try:
         planned = job()
         key = {"range test of a trial": planned.digest, "seed": seed, "steps": STEPS}
@@ -52,10 +49,8 @@ def tested(
             return known, ""
         if expected > budget.left:
             return {}, f"no range test for {name}: there is no time for it"
-        prepared = prepare(planned, deadline)
-        test = range_tests.measure(
-            prepared, range_tests.together(prepared.plan), steps=STEPS, device=device, observer=observer, watch=deadline
-        )
+        prepared = prepare(planned, runtime)
+        test = range_tests.measure(prepared, range_tests.together(prepared.plan), runtime, steps=STEPS)
     except OutOfTime:
         return {}, f"the range test of {name} was stopped: there was no time for more"
     except Interrupted:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 
 from tlkit import tasks
@@ -25,6 +24,7 @@ from tlkit.advice.arms import Way
 from tlkit.advice.budget import Budget, Deadline
 from tlkit.advice.trial_sizes import TrialSizes
 from tlkit.engine.images.library import Library
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, NotCarriedOut, OutOfTime, RecipeError, RunLocked, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import dataset_images, job_folders, jobs, resolve
@@ -63,9 +63,7 @@ class Trials:
         where: Begins every message.
         forward: Seconds of a forward pass of one image, of each network by its name in a way; "" is the first one.
         budget: The time that is left.
-        device: The device that trains.
-        observer: Receives the progress.
-        watch: Called between batches; may raise to stop.
+        runtime: Where they are trained.
         notes: What was left out, and why.
         place: Carries out the trials of a rung side by side; None for this process, one after the other.
     """
@@ -81,9 +79,7 @@ class Trials:
     where: str
     forward: Mapping[str, float]
     budget: Budget
-    device: torch.device
-    observer: Observer
-    watch: Callable[[], None]
+    runtime: Runtime
     notes: list[str] = field(default_factory=list)
     place: Elsewhere | None = None
 
@@ -93,7 +89,7 @@ class Trials:
         # What was wrong with trials of this rung that were carried out elsewhere, by their ways; None for nothing.
         self._elsewhere: dict[str, TlkitError | None] = {}
         self.ways: list[Way] = []
-        self._library = Library(self._images, note=self.observer.note)
+        self._library = Library(self._images, note=self.runtime.observer.note)
         self._slower = {True: 1.0, False: 1.0}  # than expected, of the last trial that was solved, or took steps
 
     def halve(self, ways: Sequence[Way]) -> list[Trial]:
@@ -110,7 +106,7 @@ class Trials:
             begun = self.budget.left
             self._side_by_side(ways, part)
             for way in ways:
-                self.watch()
+                self.runtime.watch()
                 share = _OTHERS if rung == 0 and way.network else _VARIANTS if rung == 1 and way in variants else 0.0
                 if way.name not in self._elsewhere and self.budget.left < share * begun:
                     self.notes.append(f"{way.name} is not tried: the time that is left is for {ways[0].name} and its like")
@@ -148,7 +144,7 @@ class Trials:
         expected = trial_rates.usual(self.sizes.batch(way), self.sizes.forward_of(way)) * self._slower[False]
         found, why_not = trial_rates.tested(
             lambda: self._planned(way, count), way.name, prepare=self._prepared, seed=self.seed, expected=expected,
-            budget=self.budget, device=self.device, observer=self.observer, watch=self.watch,
+            budget=self.budget, runtime=self.runtime,
         )  # fmt: skip
         self.notes += [why_not] if why_not else []
         return found or None
@@ -179,7 +175,7 @@ class Trials:
                     f"{way.name} on {count:,} images is not tried: about {expected:.0f} s, and {self.budget.left:.0f} s are left"
                 )
                 return None
-            self.observer.note(f"trying {way.name} on {count:,} images")
+            self.runtime.observer.note(f"trying {way.name} on {count:,} images")
             done = self._carry_out(way, job, usual, needed)
         if done is None or done.validation is None:
             return None
@@ -210,10 +206,9 @@ class Trials:
         self._elsewhere = remote_trying.carry_out_all(
             lacking,
             self.place,
-            partial(self._prepared, watch=self.watch),
+            partial(self._prepared, runtime=self.runtime),
             budget=self.budget,
-            device=self.device,
-            watch=self.watch,
+            runtime=self.runtime,
         )
 
     def _became(self, way: Way, done: RunResult | None, error: TlkitError | None) -> RunResult | None:
@@ -256,17 +251,16 @@ class Trials:
         return jobs.plan_job(resolved, self.seed, self.places, runs=self.runs, where=self.where)
 
     def _carry_out(self, way: Way, job: Job, usual: float, needed: float) -> RunResult | None:
-        began, deadline = self.budget.clock(), Deadline(self.budget, self.watch)
+        began = self.budget.clock()
+        runtime = replace(self.runtime, watch=Deadline(self.budget, self.runtime.watch))
         try:
-            prepared = self._prepared(job, deadline)
+            prepared = self._prepared(job, runtime)
 
             def gives_up(lines: Sequence[Mapping[str, Any]]) -> bool:
                 ending = stopping.ending(lines, prepared.plan)
                 return self.budget.left <= 0 or (ending is not None and ending.interval[1] < needed)
 
-            done = execution.execute(
-                prepared, device=self.device, observer=_Quiet(self.observer), watch=deadline, gives_up=gives_up
-            )
+            done = execution.execute(prepared, replace(runtime, observer=_Quiet(runtime.observer)), gives_up=gives_up)
         except OutOfTime:
             stopped = job.result()
             self._out_of_time(way, 0 if stopped is None else stopped.epochs)
@@ -287,10 +281,8 @@ class Trials:
             f"{way.name} was stopped after {epochs} epoch{'' if epochs == 1 else 's'}: there was no time for more"
         )
 
-    def _prepared(self, job: Job, watch: Callable[[], None]) -> Prepared:
-        return preparation.prepare(
-            job, library=self._library, images=self._images, device=self.device, observer=self.observer, watch=watch
-        )
+    def _prepared(self, job: Job, runtime: Runtime) -> Prepared:
+        return preparation.prepare(job, runtime, library=self._library, images=self._images)
 
     def _ranking_error(self, job: Job) -> float:
         """Return the standard error of the mean AUROC on the validation images."""

@@ -5,7 +5,6 @@ The rule: they depend on the network's weights, the training images and the seed
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from tlkit.engine.images.parts import Evaluated, TrainingPart
 from tlkit.engine.learning import Learning
-from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.engine.runtime import Runtime
 from tlkit.engine.solver import SinglePass
 from tlkit.errors import DataError
 from tlkit.events import Observer
@@ -39,29 +38,23 @@ class HeadStart:
     plugins: NetworkPlugins
     train: TrainingPart
 
-    def solve_(
-        self, network: Network, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True,
-        ranks: Ranks = ALONE,
-    ) -> None:  # fmt: skip
+    def solve_(self, network: Network, runtime: Runtime) -> None:
         """Set the head of a network; its other weights stay as they are.
 
         Args:
             network: On the device, with the weights that it begins with.
-            device: The device that the network is on.
-            observer: Told of what is stored, and of what the search chose.
-            watch: Called between batches; may raise to stop.
-            graph: Capture the fixed prefix where the device can.
-            ranks: The processes of the run, each of which passes a part of the images.
+            runtime: Where the network is; of several processes each passes a part of the images.
 
         Raises:
             DataError: a class has no training image.
             RunFailed: the features are not finite numbers.
             PluginError: the regression failed.
         """
+        ranks = runtime.ranks
         plan = plan_json.from_json(ranks.told(plan_json.to_json(self.plan)))  # forms and stores are the first process's
         given = Learning(
-            plan=plan, network=network, plugins=self.plugins, train=self.train, evaluated=Evaluated(None, None), device=device,
-            observer=_Storing(observer), watch=watch, graph=graph, ranks=ranks,
+            plan=plan, network=network, plugins=self.plugins, train=self.train, evaluated=Evaluated(None, None),
+            device=runtime.device, observer=_Storing(runtime.observer), watch=runtime.watch, graph=runtime.graph, ranks=ranks,
         )  # fmt: skip
         weight, bias = affine(SinglePass(given).fitted().estimator, plan.classes)
         if network.task.outputs(plan.classes) == 1:  # of two classes: the logit of the positive one against the other

@@ -7,18 +7,16 @@ random draws of their own. So whatever happens in them, what the run begins from
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import torch
-
 from tlkit.engine.images.parts import Evaluated, TrainingPart
 from tlkit.engine.prefix.feed import Feed
+from tlkit.engine.runtime import Runtime
 from tlkit.engine.step.graph import Captured, CudaBackend
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
-from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.network.seeding import seeded
 from tlkit.network.stages import copied
@@ -46,8 +44,8 @@ class Taken:
 
 
 def take(
-    plan: Plan, network: Network, backbone: Backbone, train: TrainingPart, *, phase: PhasePlan,
-    rates: Sequence[Mapping[str, float]], device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True,
+    plan: Plan, network: Network, backbone: Backbone, train: TrainingPart, runtime: Runtime, *, phase: PhasePlan,
+    rates: Sequence[Mapping[str, float]],
 ) -> Taken:  # fmt: skip
     """Take one step for each entry of `rates`, until the loss is no longer finite, or training diverges.
 
@@ -56,17 +54,14 @@ def take(
         network: That the run begins from, on the device; it is copied.
         backbone: The plugin that built it.
         train: Training images.
+        runtime: Where the network is.
         phase: The phase of the plan whose parameters train.
         rates: The learning rate of every group that moves, step by step; the other groups keep their weights.
-        device: The device that the network is on.
-        observer: Receives the progress of storing and of the steps.
-        watch: Called between steps; may raise to stop.
-        graph: Capture the step where the device can.
     """
-    train = train.at(phase.image_size)
+    train, device, observer = train.at(phase.image_size), runtime.device, runtime.observer
     with seeded(train.seed * 1_000_003 + train.epochs_before, device):
         step = Step(copied("of all", network), plan, device)
-        captures = graph and device.type == "cuda"
+        captures = runtime.graph and device.type == "cuda"
         run = Captured(step, CudaBackend(device), note=observer.note) if captures else step
         run.begin_(phase.first)
         feed = Feed(
@@ -78,8 +73,8 @@ def take(
             Evaluated(None, None),
             device=device,
             observer=observer,
-            watch=watch,
-            graph=graph,
+            watch=runtime.watch,
+            graph=runtime.graph,
         )
         losses: list[float] = []
         before, ended, used = 0.0, "", 0
@@ -87,7 +82,7 @@ def take(
             for number, (now, (begun, batches)) in enumerate(
                 zip(rates, _batches(feed, train, plan, phase), strict=False), start=1
             ):
-                watch()
+                runtime.watch()
                 used = begun
                 for name, rate in step.rates.items():
                     rate.fill_(now.get(name, 0.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from tlkit.engine.evaluate import evaluating
 from tlkit.engine.host_rows import HostRows
 from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
-from tlkit.events import Observer
+from tlkit.engine.runtime import Runtime
 from tlkit.network.network import Network, pool
 from tlkit.plans.plan import Plan
 from tlkit.plugin import Backbone
@@ -38,10 +38,7 @@ def embed(
     plan: Plan,
     train: TrainingPart,
     evaluated: Evaluated,
-    *,
-    device: torch.device,
-    observer: Observer,
-    watch: Callable[[], None] = lambda: None,
+    runtime: Runtime,
 ) -> Mapping[str, NDArray[np.float32]]:
     """Return the pooled output of the last stage (n, features) of each part: "train", "validation", "test".
 
@@ -51,12 +48,13 @@ def embed(
         plan: For which `possible` holds.
         train: Training images.
         evaluated: Validation and test images.
-        device: The device that the network is on.
-        observer: Receives the progress of storing.
-        watch: Called between batches; may raise to stop.
+        runtime: Where they are embedded; of several processes by this one alone.
     """
     own = Evaluated(evaluated.validation, evaluated.test)
-    feed = Feed(network, backbone, plan, plan.phases[0], train, own, device=device, observer=observer, watch=watch, graph=False)
+    feed = Feed(
+        network, backbone, plan, plan.phases[0], train, own,
+        device=runtime.device, observer=runtime.observer, watch=runtime.watch, graph=False,
+    )  # fmt: skip
     parts: dict[str, Part] = {"train": train, **own.parts}
     stages = list(network.stages.values())
     with evaluating(network), torch.inference_mode():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from tlkit import tasks
 from tlkit.engine.fit import Fit
 from tlkit.engine.images.library import Library
 from tlkit.engine.learner import Learner
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Diverged, RunFailed
 from tlkit.events import Epoch, Observer
 from tlkit.model import own_network
@@ -74,12 +75,12 @@ class Training:
         Raises:
             RunFailed: a callback raised, memory ran out, or the loss is no longer a number.
         """
+        runtime = Runtime(self.device, shown)
         with naming.named(self.job.resolved.where):
             prepared = preparation.prepare(
-                self.job, library=Library(self.images, note=shown.note), images=self.images, device=self.device,
-                observer=shown, network=self.network,
-            )  # fmt: skip
-        prepared, _ = range_tests.settled(prepared, device=self.device, observer=shown)
+                self.job, runtime, library=Library(self.images, note=shown.note), images=self.images, network=self.network
+            )
+        prepared, _ = range_tests.settled(prepared, runtime)
         plan, self.split = prepared.plan, prepared.split
         own_network.refuse_other_modules(self.network, plan.parameters, where="Model.fit")
         own_network.refuse_unseen_freezing(self.network, plan.parameters)
@@ -87,7 +88,7 @@ class Training:
         self.scaling = plan.input if plan.input.channels == "bands" else None
         self.network.positive = plan.positive
         told = Callbacks(self.callbacks, model=model, shown=shown, steps=plan.steps_per_epoch, epochs=plan.epochs)
-        fit = prepared.learner(device=self.device, observer=told)
+        fit = prepared.learner(replace(runtime, observer=told))
         if isinstance(fit, Fit) and optimizer:
             fit.continue_optimizer_(optimizer)
         best: dict[str, Tensor] = {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 
 from tlkit import machine
+from tlkit.engine.runtime import Runtime
 from tlkit.plans.plan import Plan
 from tlkit.record.formats import ComputeFormat
 from tlkit.record.timings import Measurements, Timing
@@ -60,21 +62,16 @@ class BusyWatch:
             )
 
 
-def watching(
-    prepared: Prepared, watch: Callable[[], None], *, device: torch.device, say: Callable[[str], None]
-) -> Callable[[], None]:
-    """Return what to call between the batches of a run; `watch` alone where nothing was measured, or one thread computes.
+def watching(prepared: Prepared, runtime: Runtime) -> Runtime:
+    """Return where a run is carried out, with a look at the clock between its batches.
 
-    Args:
-        prepared: The run.
-        watch: Called in any case.
-        device: That the run uses.
-        say: Called with a sentence where other programs use the processors.
+    It is the same where the speed was not measured, or one thread computes.
     """
     expected = step_seconds(prepared.plan, prepared.measured)
-    if not expected or device.type != "cpu" or torch.get_num_threads() == 1:
-        return watch
-    return BusyWatch(watch, expected=expected, say=lambda text: say(f"{prepared.job.label}: {text}"))
+    if not expected or runtime.device.type != "cpu" or torch.get_num_threads() == 1:
+        return runtime
+    label, note = prepared.job.label, runtime.observer.note
+    return replace(runtime, watch=BusyWatch(runtime.watch, expected=expected, say=lambda text: note(f"{label}: {text}")))
 
 
 def step_seconds(plan: Plan, measured: Measurements) -> float:

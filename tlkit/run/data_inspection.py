@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from tlkit import tasks
 from tlkit.engine.images.parts import Part
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, RecipeError, TlkitError, reason, setting
 from tlkit.events import Observer
 from tlkit.inspection import embedding, inspecting
@@ -90,19 +90,14 @@ def job_of(resolved: Resolved, *, seed: int, places: Places, runs: Path, where: 
         return job, f"{_NOT_LOOKED_FOR}: {problem.problem.rstrip('.')}{hint}"
 
 
-def inspect(
-    prepared: Prepared, *, embeds: Embeds, device: torch.device, observer: Observer,
-    watch: Callable[[], None] = lambda: None, note: str = "",
-) -> tuple[Findings, Thumbnails]:  # fmt: skip
+def inspect(prepared: Prepared, runtime: Runtime, *, embeds: Embeds, note: str = "") -> tuple[Findings, Thumbnails]:
     """Return what the images of a run hold, and the thumbnails that it names.
 
     Args:
         prepared: The run.
+        runtime: Where they are embedded.
         embeds: Whether the images are compared by embeddings: "always", for a run as `frozen` makes it; where the run has "stored"
             those of all of them; or "never".
-        device: The device that embeds.
-        observer: Receives the progress.
-        watch: Called between batches; may raise to stop.
         note: Why the images are not embedded; "" for the usual reason.
     """
     plan = prepared.plan
@@ -112,19 +107,15 @@ def inspect(
     embedded = None
     if not why:
         backbone = prepared.job.resolved.network_plugins.backbone
-        network = prepared.start.get().to(device)
-        embedded = embedding.embed(
-            network, backbone, plan, prepared.train, prepared.evaluated, device=device, observer=observer, watch=watch
-        )
+        network = prepared.start.get().to(runtime.device)
+        embedded = embedding.embed(network, backbone, plan, prepared.train, prepared.evaluated, runtime)
         prepared.start.release()
     known = _known(prepared)
     known = replace(known, notes=(why,)) if why else replace(known, embedded=_network(plan))
     return inspecting.inspect(images, replace(known, classes=_counted(images)), embedded)
 
 
-def keep(
-    folder: Path, runs: Sequence[Prepared], *, device: torch.device, observer: Observer, watch: Callable[[], None]
-) -> None:
+def keep(folder: Path, runs: Sequence[Prepared], runtime: Runtime) -> None:
     """Inspect the images of a recipe's runs, and keep what is found in its folder; a failure is told and takes no result away.
 
     Embeddings are compared where a run has stored those of all images and comparing them takes at most 3 % of the runs' work. What failed
@@ -133,9 +124,7 @@ def keep(
     Args:
         folder: runs/<recipe>.
         runs: That were carried out.
-        device: The device that they used.
-        observer: Told of a failure.
-        watch: Called between batches; may raise to stop.
+        runtime: Where they were; its observer is told of a failure.
     """
     most = _SHARE * sum(choices.work(each.plan) for each in runs)
     able = [each for each in runs if _embeds(each.plan, "stored") and inspecting.work(each.plan) <= most]
@@ -145,8 +134,8 @@ def keep(
     if before is not None and before[0].content == chosen.job.content and (before[0].embedded or not able):
         return
     attempts: list[Embeds] = ["stored", "never"] if able else ["never"]
-    found, why = _tried(chosen, attempts, device=device, watch=watch)
-    _save(folder, found, why, observer)
+    found, why = _tried(chosen, attempts, replace(runtime, observer=Observer()))
+    _save(folder, found, why, runtime.observer)
 
 
 def keep_failure(folder: Path, job: Job, error: TlkitError, *, observer: Observer) -> None:
@@ -172,9 +161,7 @@ def _save(folder: Path, found: tuple[Findings, Thumbnails], why: str, observer: 
         observer.note(f"{folder / findings.FILE}: is not written: {reason(error)}")
 
 
-def _tried(
-    prepared: Prepared, attempts: Sequence[Embeds], *, device: torch.device, watch: Callable[[], None]
-) -> tuple[tuple[Findings, Thumbnails], str]:
+def _tried(prepared: Prepared, attempts: Sequence[Embeds], runtime: Runtime) -> tuple[tuple[Findings, Thumbnails], str]:
     """Inspect the images of a run in the first way that does not fail.
 
     Returns:
@@ -184,7 +171,7 @@ def _tried(
     for embeds in attempts:
         note = f"{_NOT_LOOKED_FOR}: {why}; {_AGAIN}" if why else ""
         try:
-            return inspect(prepared, embeds=embeds, device=device, observer=Observer(), watch=watch, note=note), why
+            return inspect(prepared, runtime, embeds=embeds, note=note), why
         except Interrupted:
             raise
         except Exception as error:  # whatever it is, the runs are finished and their results stay

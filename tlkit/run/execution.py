@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 
 from tlkit import files, tasks
 from tlkit.engine.learner import Learner
-from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, OutOfMemory, RunFolderError, RunLocked, TlkitError
 from tlkit.events import Epoch, Observer
 from tlkit.plans import sharing
@@ -38,17 +37,17 @@ from tlkit.run.together import Telling
 
 
 def execute(
-    prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None], graph: bool = True,
-    loggers: Sequence[ChosenLogger] = (), gives_up: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda lines: False,
-    saves: SaveTimes | None = None, ranks: Ranks = ALONE, sent: Callable[[Path], None] = lambda folder: None,
+    prepared: Prepared, runtime: Runtime, *, loggers: Sequence[ChosenLogger] = (),
+    gives_up: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda lines: False,
+    saves: SaveTimes | None = None, sent: Callable[[Path], None] = lambda folder: None,
 ) -> RunResult:  # fmt: skip
-    """Train a prepared job to its end, from its last checkpoint; the step is captured where the device can and `graph` is set.
+    """Train a prepared job to its end, from its last checkpoint.
 
     A rate that the recipe leaves to a range test is chosen first, where the plan has none yet.
 
     `gives_up` is asked after every saved epoch but the last, with the lines of metrics.jsonl so far, whether the run is pruned; `saves`
     is asked after every step whether to save; `sent` is called with the run's folder when it begins, after each checkpoint, and at its
-    end. Other processes of `ranks` compute with this one, which is the first, and writes.
+    end. Of several processes this is the first, which writes; the others compute with it.
 
     Raises:
         RunLocked: another process is running it.
@@ -56,15 +55,15 @@ def execute(
         Interrupted: a signal came; what was saved is kept.
         WeightsError: its weights do not fit; nothing was written.
     """
-    prepared, _ = range_tests.settled(prepared, device=device, observer=observer, watch=watch, graph=graph)
+    prepared, _ = range_tests.settled(prepared, runtime)
+    device, observer, ranks = runtime.device, runtime.observer, runtime.ranks
     job, earlier = prepared.job, prepared.earlier
     plan = sharing.shared(prepared.plan, ranks.size, kept=None if earlier is None else earlier.batch_norm)
     prepared = replace(prepared, plan=plan)
     pieces, fresh = 1 if earlier is None else earlier.pieces, not job.folder.is_dir()
-    learner = partial(prepared.learner, device=device, observer=observer, watch=watch, graph=graph, ranks=ranks)
-    fit = learner(pieces=pieces)
+    fit = prepared.learner(runtime, pieces=pieces)
     try:
-        with run_lock.locked(job.folder, note=observer.note, watch=watch) as held:
+        with run_lock.locked(job.folder, note=observer.note, watch=runtime.watch) as held:
             ensembles.forget(job.folder.parent, job.folder.name)
             while True:
                 try:
@@ -80,7 +79,7 @@ def execute(
                 del fit
                 memory.free(device)
                 pieces *= 2
-                fit = learner(pieces=pieces)
+                fit = prepared.learner(runtime, pieces=pieces)
     except OSError as error:
         if fresh and not (job.folder / run_folder.RESULT).is_file():
             shutil.rmtree(job.folder, ignore_errors=True)

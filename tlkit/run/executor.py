@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
 from tlkit import machine
 from tlkit.engine.images.library import Library
 from tlkit.engine.images.residency import Residency
-from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.engine.ranks.ranks import ALONE
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, RunFailed, RunLocked, TlkitError, option, reason
 from tlkit.events import Observer
 from tlkit.plans import run_order
@@ -74,9 +76,7 @@ def _refuse_missing_gpu(name: str, *, there: bool) -> None:
 CarryOut = Callable[[Sequence[Prepared], Callable[[], None], torch.device], list[RunFailed | RunLocked]]
 
 
-def train(
-    wanted: Sequence[Job], setup: Setup, *, elsewhere: CarryOut | None = None, ranks: Ranks = ALONE
-) -> list[RunFailed | RunLocked]:
+def train(wanted: Sequence[Job], setup: Setup, *, elsewhere: CarryOut | None = None) -> list[RunFailed | RunLocked]:
     """Carry out every job, then inspect their images; a job that fails, or that another process is running, does not stop the others.
 
     Everything that can be wrong with images and weights is found before the first job begins. With several processes, of which this is the
@@ -86,7 +86,6 @@ def train(
         wanted: The jobs of one recipe; those that share stored outputs are carried out one after the other: see `run_order`.
         setup: How.
         elsewhere: Carries out the runs that are prepared, instead of this process.
-        ranks: The processes of the run; this is the first.
 
     Returns:
         The failures, and then the runs that another process is still running after all others are done.
@@ -96,16 +95,16 @@ def train(
     """
     cache.remove_abandoned()
     with watching() as watch:
-        runs = _Runs(wanted, setup, watch, ranks)
+        runs, runtime, ranks = _Runs(wanted, setup, watch), setup.runtime, setup.runtime.ranks
         todo = [job for job in wanted if not finished([job], again=setup.verify)]
         together.tell_jobs(ranks, wanted, todo)
         waiting = runs.prepare(todo)
         if elsewhere is None or not waiting:
             if ranks.size == 1:  # else the other processes were told the order before anything was planned
                 waiting = [waiting[place] for place in run_order.order([each.plan for each in waiting])]
-            failures = _in_turn(waiting, runs.carry_out, device=setup.device, observer=setup.observer, ranks=ranks)
+            failures = _in_turn(waiting, runs.carry_out, runtime)
         else:
-            failures = elsewhere([runs.with_rates(each) for each in waiting], watch, setup.device)
+            failures = elsewhere([runs.with_rates(each) for each in waiting], watch, runtime.device)
         if not failures:
             runs.inspect(waiting)
     return failures
@@ -118,11 +117,11 @@ class _Runs:
         wanted: The jobs.
         setup: How.
         watch: Called between batches; raises to stop.
-        ranks: The processes of each run.
     """
 
-    def __init__(self, wanted: Sequence[Job], setup: Setup, watch: Watch, ranks: Ranks) -> None:
-        self._wanted, self._setup, self._watch, self._ranks = wanted, setup, watch, ranks
+    def __init__(self, wanted: Sequence[Job], setup: Setup, watch: Watch) -> None:
+        self._wanted, self._setup, self._watch = wanted, setup, watch
+        self._runtime = replace(setup.runtime, watch=watch)
         self._folder = wanted[0].folder.parent
         self._libraries: dict[int, Library] = {}
         self._residency = Residency()
@@ -132,7 +131,7 @@ class _Runs:
         """Prepare runs, with what all arms share. Only the first keeps its network; the others' are built again when their turn comes."""
         waiting: list[Prepared] = []
         for job in todo:
-            prepared = self._prepared(job, self._ranks)
+            prepared = self._prepared(job, self._runtime)
             self._batches[job.digest] = prepared.plan.batch_size
             if waiting:
                 prepared.start.release()
@@ -141,20 +140,15 @@ class _Runs:
         if not waiting:
             return waiting
         setup = self._setup
-        return shared_choices.share(
-            waiting, setup.settings, self._folder, evaluation=setup.evaluation, device=setup.device, observer=setup.observer,
-            watch=self._watch,
-        )  # fmt: skip
+        return shared_choices.share(waiting, setup.settings, self._folder, self._runtime, evaluation=setup.evaluation)
 
     def with_rates(self, prepared: Prepared) -> Prepared:
         """Return a run with the rates that its recipe leaves to a range test: those of another seed, else of a test now, which is kept."""
-        setup, rates, key = self._setup, self._rates, (prepared.job.digest, prepared.job.fold)
-        looking = self._looking(prepared)
+        rates, key = self._rates, (prepared.job.digest, prepared.job.fold)
+        runtime = busy.watching(prepared, self._runtime)
         if key in rates:
             prepared = range_tests.with_rates(prepared, rates[key], why="from the range test of another seed")
-        prepared, test = range_tests.settled(
-            prepared, device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph
-        )
+        prepared, test = range_tests.settled(prepared, runtime)
         if test is not None:
             rates[key] = test.suggested or {}
             range_tests.keep(self._folder, [test])
@@ -162,49 +156,42 @@ class _Runs:
 
     def carry_out(self, prepared: Prepared) -> None:
         """Train a run to its end."""
-        setup, looking = self._setup, self._looking(prepared)
-        execution.execute(
-            self.with_rates(prepared), device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph,
-            loggers=setup.loggers, saves=SaveTimes(setup.checkpoint_every, self._watch), ranks=self._ranks, sent=setup.sent,
-        )  # fmt: skip
+        setup, runtime = self._setup, busy.watching(prepared, self._runtime)
+        saves = SaveTimes(setup.checkpoint_every, self._watch)
+        execution.execute(self.with_rates(prepared), runtime, loggers=setup.loggers, saves=saves, sent=setup.sent)
 
     def inspect(self, carried_out: Sequence[Prepared]) -> None:
         """Inspect the images of the runs that were carried out; where every run was there, of all."""
-        setup = self._setup
         try:
             inspected = carried_out or [self._without_network(job) for job in self._wanted]
         except Interrupted:
             raise
         except TlkitError as error:  # all runs are finished, which needs none of this
-            data_inspection.keep_failure(self._folder, self._wanted[0], error, observer=setup.observer)
+            data_inspection.keep_failure(self._folder, self._wanted[0], error, observer=self._runtime.observer)
         else:
-            data_inspection.keep(self._folder, inspected, device=setup.device, observer=setup.observer, watch=self._watch)
+            data_inspection.keep(self._folder, inspected, self._runtime)
 
-    def _prepared(self, job: Job, ranks: Ranks) -> Prepared:
-        setup = self._setup
+    def _prepared(self, job: Job, runtime: Runtime) -> Prepared:
+        asking = replace(runtime, observer=_Asking(runtime.observer, runtime.watch))
         return shared_pictures.prepare(
-            job, self._libraries, device=setup.device, observer=_Asking(setup.observer, self._watch),
-            earlier=run_folder.earlier_choices(job.folder), batch_size=self._batches.get(job.digest), verify=setup.verify,
-            watch=self._watch, residency=self._residency, ranks=ranks,
+            job, self._libraries, asking, earlier=run_folder.earlier_choices(job.folder),
+            batch_size=self._batches.get(job.digest), verify=self._setup.verify, residency=self._residency,
         )  # fmt: skip
 
     def _without_network(self, job: Job) -> Prepared:
-        prepared = self._prepared(job, ALONE)
+        prepared = self._prepared(job, replace(self._runtime, ranks=ALONE))
         prepared.start.release()
         return prepared
 
-    def _looking(self, prepared: Prepared) -> Callable[[], None]:
-        """Return what to call between the batches of a run."""
-        return busy.watching(prepared, self._watch, device=self._setup.device, say=self._setup.observer.note)
-
 
 def _in_turn(
-    waiting: Sequence[Prepared], carry_out: Callable[[Prepared], None], *, device: torch.device, observer: Observer, ranks: Ranks
-) -> list[RunFailed | RunLocked]:  # fmt: skip
+    waiting: Sequence[Prepared], carry_out: Callable[[Prepared], None], runtime: Runtime
+) -> list[RunFailed | RunLocked]:
     """Carry out runs one after the other; those that another process is running are tried again at the end.
 
     Where several processes share each run, the first that fails is the last, and one that is locked is an error: the others wait for it.
     """
+    device, note, ranks = runtime.device, runtime.observer.note, runtime.ranks
     failures: list[RunFailed | RunLocked] = []
     locked: list[Prepared] = []
     for prepared in waiting:
@@ -214,11 +201,11 @@ def _in_turn(
             if ranks.size > 1:
                 raise
             locked.append(prepared)
-            observer.note(f"left for later: {error.problem}")
+            note(f"left for later: {error.problem}")
         except RunFailed as error:
             memory.let_go(error)
             failures.append(error)
-            observer.note(f"failed: {error.problem}")
+            note(f"failed: {error.problem}")
             if ranks.size > 1:
                 return failures
         memory.free(device)

@@ -10,7 +10,7 @@ import torch
 from tlkit import file_digests
 from tlkit.compiler import timing
 from tlkit.engine.images.parts import TrainingPart
-from tlkit.events import Observer
+from tlkit.engine.runtime import Runtime
 from tlkit.network.network import Network
 from tlkit.plans import even_sample
 from tlkit.plans.jobs import Job
@@ -32,9 +32,8 @@ def remembered(plan: Plan, resolved: Resolved, weights_file: Path | None, *, dat
 
 
 def recall_or_measure(
-    job: Job, plan: Plan, network: Callable[[], Network], train: TrainingPart, *,
-    anew: bool, device: torch.device, observer: Observer, watch: Callable[[], None],
-) -> Measurements:  # fmt: skip
+    job: Job, plan: Plan, network: Callable[[], Network], train: TrainingPart, runtime: Runtime, *, anew: bool
+) -> Measurements:
     """Return what is known of a plan's speed on this machine; measure it if nothing is and the run is long enough.
 
     Args:
@@ -42,33 +41,31 @@ def recall_or_measure(
         plan: The plan of the run.
         network: Returns the network that the run begins from.
         train: The training images of the run.
+        runtime: Where it is measured.
         anew: Measure in any case.
-        device: The device that the run uses.
-        observer: Receives notes on what is measured.
-        watch: Called between two measurements; may raise to stop.
     """
-    known = remembered(plan, job.resolved, job.weights, data=job.content, device=device)
+    known = remembered(plan, job.resolved, job.weights, data=job.content, device=runtime.device)
     if not anew and (known or timing.too_short(plan)):
         return known
-    return measure(job, plan, network(), train, device=device, observer=observer, watch=watch, anew=anew)
+    return measure(job, plan, network(), train, runtime, anew=anew)
 
 
 def measure(
-    job: Job, plan: Plan, network: Network, train: TrainingPart, *,
-    device: torch.device, observer: Observer, watch: Callable[[], None], anew: bool = False,
-) -> Measurements:  # fmt: skip
+    job: Job, plan: Plan, network: Network, train: TrainingPart, runtime: Runtime, *, anew: bool = False
+) -> Measurements:
     """Measure a run's speed and remember it, unless measuring was given up; the arguments are those of `recall_or_measure`."""
+    device, note = runtime.device, runtime.observer.note
     chosen = train.indices[even_sample.positions(len(train.indices), _IMAGES)]
     pictures = train.inputs(chosen, 0, device)
-    observer.note(f"{job.label}: trying precisions and memory formats on this machine, once")
-    taken = timing.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=watch, anew=anew)
+    note(f"{job.label}: trying precisions and memory formats on this machine, once")
+    taken = timing.measure(plan, network.to(device), pictures.contiguous(), device=device, watch=runtime.watch, anew=anew)
     if taken.why:
-        observer.note(f"{job.label}: {taken.why}; float32 is taken, and the next run tries again")
+        note(f"{job.label}: {taken.why}; float32 is taken, and the next run tries again")
         return taken
     measurements.remember(_measured_of(plan, job.resolved, job.weights, job.content, device), taken)
-    observer.note(f"{job.label}: tried in {taken.seconds:.1f} s; the plan says what was chosen and why")
+    note(f"{job.label}: tried in {taken.seconds:.1f} s; the plan says what was chosen and why")
     if taken.waited > measurements.BUSY:
-        observer.note(f"{job.label}: other programs used the processors meanwhile, so it is tried again after a day")
+        note(f"{job.label}: other programs used the processors meanwhile, so it is tried again after a day")
     return taken
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from tlkit.engine.images.library import Library
-from tlkit.engine.ranks.ranks import ALONE, Ranks
-from tlkit.events import Observer
+from tlkit.engine.runtime import Runtime
 from tlkit.plans import auto_rates, dataset_images, jobs, resolve
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import Plan
@@ -21,18 +17,15 @@ from tlkit.run.preparation import Prepared
 from tlkit.sources.places import Places
 
 
-def prepare_plan(
-    plan: Plan, *, seed: int, fold: int | None = None, places: Places, device: torch.device, observer: Observer
-) -> Prepared:
+def prepare_plan(plan: Plan, runtime: Runtime, *, seed: int, fold: int | None = None, places: Places) -> Prepared:
     """Prepare the run of a plan that was made before, so that it does exactly what the plan says.
 
     Args:
         plan: From `tlkit.plan`.
+        runtime: Where the run is carried out.
         seed: The seed of the run.
         fold: The fold that is tested, from 1; None without cross-validation.
         places: Where to look for images and weights.
-        device: The device that the run uses.
-        observer: Receives the progress of decoding.
 
     Raises:
         TlkitError: images or weights cannot be used.
@@ -41,25 +34,18 @@ def prepare_plan(
         plan.tables, name=plan.arm, recipe=plan.recipe, places=places, where=plan.recipe, folds=plan.folds
     )
     job = jobs.plan_job(resolved, seed, places, runs=Path("runs"), where=plan.recipe, fold=fold)
-    prepared = _in_forms_of(plan, job, device=device, observer=observer, watch=lambda: None)
+    prepared = _in_forms_of(plan, job, runtime)
     pairs = zip(prepared.plan.phases, plan.phases, strict=True)
     exact = replace(prepared.plan, phases=tuple(replace(mine, fixed=given.fixed) for mine, given in pairs))
     return replace(prepared, plan=exact)
 
 
-def prepare_as_planned(
-    job: Job, plan: Plan, *, device: torch.device, observer: Observer, watch: Callable[[], None], ranks: Ranks = ALONE
-) -> Prepared:
-    """Prepare a job that another process planned for this device, so that it does exactly what that plan says.
-
-    The other arguments are those of `preparation.prepare`.
-    """
-    return replace(_in_forms_of(plan, job, device=device, observer=observer, watch=watch, ranks=ranks), plan=plan)
+def prepare_as_planned(job: Job, plan: Plan, runtime: Runtime) -> Prepared:
+    """Prepare a job that another process planned for this device, so that it does exactly what that plan says."""
+    return replace(_in_forms_of(plan, job, runtime), plan=plan)
 
 
-def _in_forms_of(
-    plan: Plan, job: Job, *, device: torch.device, observer: Observer, watch: Callable[[], None], ranks: Ranks = ALONE
-) -> Prepared:
+def _in_forms_of(plan: Plan, job: Job, runtime: Runtime) -> Prepared:
     """Prepare a job in the forms of a plan, without test images where the plan has none; nothing is measured."""
     prefixes = {len(phase.prefix): phase.fixed.compute_format for phase in plan.phases if phase.fixed is not None}
     scaled = plan.input if plan.input.channels == "bands" and plan.input.mean else None
@@ -70,7 +56,5 @@ def _in_forms_of(
         images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
         if not plan.images.test:
             images = dataset_images.without_test(images)
-        library = Library(images, note=observer.note)
-        return preparation.prepare(
-            job, library=library, images=images, device=device, observer=observer, earlier=earlier, watch=watch, ranks=ranks
-        )
+        library = Library(images, note=runtime.observer.note)
+        return preparation.prepare(job, runtime, library=library, images=images, earlier=earlier)

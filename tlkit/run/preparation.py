@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,8 @@ from tlkit.engine.images.library import Library
 from tlkit.engine.images.parts import Evaluated, Part, TargetPart, TrainingPart
 from tlkit.engine.learner import Learner, learner
 from tlkit.engine.learning import Learning
-from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.engine.ranks.ranks import Ranks
+from tlkit.engine.runtime import Runtime
 from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans import auto_rates, band_values, choices, head_starts
@@ -86,80 +87,65 @@ class Prepared:
         start = choices.decide(head_starts.plan_of(self.bare), self.measured, room=room, shared=shared, chunk=chunk)
         return replace(self, plan=head_starts.told(plan, start), head_start=replace(self.head_start, plan=start))
 
-    def with_measurements(self, *, device: torch.device, observer: Observer, watch: Callable[[], None]) -> Prepared:
+    def with_measurements(self, runtime: Runtime) -> Prepared:
         """Return the same run with its speed measured, which its length alone would not be worth."""
-        measured = measuring.measure(
-            self.job, self.bare, self.start.get(), self.train, device=device, observer=observer, watch=watch
-        )
+        measured = measuring.measure(self.job, self.bare, self.start.get(), self.train, runtime)
         return replace(self, measured=measured, tried=measured.seconds)
 
-    def learner(
-        self, *, device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True,
-        ranks: Ranks = ALONE, pieces: int = 1,
-    ) -> Learner:  # fmt: skip
+    def learner(self, runtime: Runtime, *, pieces: int = 1) -> Learner:
         """Return what carries the plan out. It takes the network: a second learner begins from one that is built again.
 
         Args:
-            device: The device that the run uses.
-            observer: Receives the run's events.
-            watch: Called between batches; may raise to stop.
-            graph: Capture the training step where the device can.
-            ranks: The processes of the run.
+            runtime: Where it is carried out.
             pieces: Parts of a batch that pass the network one after the other.
 
         Raises:
             WeightsError: the weights do not fit the network any more.
         """
-        network, adaptation = self.start.take().to(device), self.job.resolved.adaptation
+        network, adaptation = self.start.take().to(runtime.device), self.job.resolved.adaptation
         target = self.evaluated.target
         if adaptation is not None and adaptation.replaces_statistics and target is not None:
-            norm_statistics.adapt_(network, target.part, batch_size=self.plan.batch_size, device=device)
+            norm_statistics.adapt_(network, target.part, batch_size=self.plan.batch_size, device=runtime.device)
         begin = None
         if self.head_start is not None:
-            solve_ = self.head_start.solve_
-            begin = partial(solve_, network, device=device, observer=observer, watch=watch, graph=graph, ranks=ranks)
+            begin = partial(self.head_start.solve_, network, runtime)
         return learner(
             Learning(
                 plan=self.plan, network=network, plugins=self.job.resolved.network_plugins, train=self.train,
-                evaluated=self.evaluated, device=device, observer=observer, watch=watch, graph=graph, sample=self.sample,
-                ranks=ranks, adaptation=adaptation, begin=begin, pieces=pieces,
+                evaluated=self.evaluated, device=runtime.device, observer=runtime.observer, watch=runtime.watch, graph=runtime.graph,
+                ranks=runtime.ranks, sample=self.sample, adaptation=adaptation, begin=begin, pieces=pieces,
             )
         )  # fmt: skip
 
 
 def prepare(
     job: Job,
+    runtime: Runtime,
     *,
     library: Library,
     images: Images,
-    device: torch.device,
-    observer: Observer,
     earlier: EarlierChoices | None = None,
     batch_size: int | None = None,
     network: Network | None = None,
     anew: bool = False,
-    watch: Callable[[], None] = lambda: None,
-    ranks: Ranks = ALONE,
 ) -> Prepared:
     """Split and decode a job's images, measure what is not known of this machine, and make the plan. No run is written.
 
     Args:
         job: One run.
+        runtime: Where it is carried out; of several processes each decodes a part of the images, and the first measures alone.
         library: Decoded pictures of `images`.
         images: The data set.
-        device: The device that the run uses.
-        observer: Receives the progress of decoding.
         earlier: The measured choices of a run that is continued; None for a new run.
         batch_size: The batch size that "auto" chose for another seed of the arm; None if there is none.
         network: The network that the run begins from; by default it is built and gets the job's weights.
         anew: Measure again what is remembered.
-        watch: Called between two measurements; may raise to stop.
-        ranks: The processes of the run: each decodes a part of the images, and the first measures alone.
 
     Raises:
         DataError: an image cannot be decoded, unless the recipe says to skip such.
         RecipeError: the plan cannot be made.
     """
+    device, observer, ranks = runtime.device, runtime.observer, runtime.ranks
     job = replace(job, resolved=band_values.settled(job.resolved, images))
     if earlier is not None and earlier.input is not None:
         job = replace(job, resolved=replace(job.resolved, convention=earlier.input))
@@ -199,9 +185,7 @@ def prepare(
     )
     measured, now = Measurements(), time.time()
     if earlier is None and ranks.rank == 0:
-        measured = measuring.recall_or_measure(
-            job, plan, start.get, train, anew=anew, device=device, observer=observer, watch=watch
-        )
+        measured = measuring.recall_or_measure(job, plan, start.get, train, runtime, anew=anew)
     room = cache_limit.room()  # beside the pictures, which this process holds
     chunk = chunk_on(device.type, plan.pixels)
     decided = choices.decide(plan, measured, room=room, earlier=earlier, chunk=chunk)

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from tlkit import files
 from tlkit.engine import range_test
+from tlkit.engine.ranks.ranks import ALONE
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import RunFailed, TlkitError
-from tlkit.events import Observer
 from tlkit.network.stages import copied
 from tlkit.plans import auto_rates
 from tlkit.plans.plan import PhasePlan, Plan, trains_in
@@ -28,39 +27,32 @@ from tlkit.run.preparation import Prepared
 FEWEST, MOST = 20, 2000
 
 
-def measure(
-    prepared: Prepared, groups: Sequence[str], *, steps: int = auto_rates.STEPS, device: torch.device, observer: Observer,
-    watch: Callable[[], None] = lambda: None, graph: bool = True,
-) -> RangeTest:  # fmt: skip
+def measure(prepared: Prepared, groups: Sequence[str], runtime: Runtime, *, steps: int = auto_rates.STEPS) -> RangeTest:
     """Move some groups of a run over the range of rates, and return what the loss did. What the run begins from stays as it is.
 
     Args:
         prepared: The run.
         groups: Move, and keep the ratios of their rates; those whose rates are not known yet have the same. The others keep still.
+        runtime: Where the run is carried out; of several processes this one tests alone.
         steps: Optimizer steps.
-        device: The device that the run uses.
-        observer: Receives the progress.
-        watch: Called between steps; may raise to stop.
-        graph: Capture the step where the device can.
 
     Raises:
         RunFailed: the device has not the memory for a step.
     """
-    plan = prepared.plan
+    plan, runtime = prepared.plan, replace(runtime, ranks=ALONE)
     phase, ratios = phase_of(plan, groups), _ratios(plan, groups)
     rates = [auto_rates.LEAST * (auto_rates.MOST / auto_rates.LEAST) ** (step / (steps - 1)) for step in range(steps)]
     try:
-        network = prepared.start.get().to(device)
+        network = prepared.start.get().to(runtime.device)
         if prepared.head_start is not None:
             network = copied("of all", network)
-            prepared.head_start.solve_(network, device=device, observer=observer, watch=watch, graph=graph)
+            prepared.head_start.solve_(network, runtime)
         taken = range_test.take(
-            plan, network, prepared.job.resolved.backbone, prepared.train, phase=phase,
+            plan, network, prepared.job.resolved.backbone, prepared.train, runtime, phase=phase,
             rates=[{name: rate * ratio for name, ratio in ratios.items()} for rate in rates],
-            device=device, observer=observer, watch=watch, graph=graph,
         )  # fmt: skip
     except (OSError, RuntimeError, MemoryError) as error:
-        raise failures.in_words(error, prepared, device) from error
+        raise failures.in_words(error, prepared, runtime.device) from error
     return RangeTest.of(
         rates[: len(taken.losses)], taken.losses, arm=plan.arm, seed=prepared.job.seed, ratios=ratios,
         still=[group.name for group in plan.groups if group.name not in groups], ended=taken.ended, passes=taken.passes,
@@ -87,9 +79,7 @@ def phase_of(plan: Plan, groups: Iterable[str]) -> PhasePlan:
     return next(phase for phase in plan.phases if trains_in(max(begins), phase.first))
 
 
-def settled(
-    prepared: Prepared, *, device: torch.device, observer: Observer, watch: Callable[[], None] = lambda: None, graph: bool = True
-) -> tuple[Prepared, RangeTest | None]:  # fmt: skip
+def settled(prepared: Prepared, runtime: Runtime) -> tuple[Prepared, RangeTest | None]:
     """Return a run with the rates that its recipe leaves to a range test, and the test; None where it leaves none to it.
 
     Raises:
@@ -98,7 +88,7 @@ def settled(
     groups = auto_rates.unknown(prepared.plan)
     if not groups:
         return prepared, None
-    test = measure(prepared, groups, device=device, observer=observer, watch=watch, graph=graph)
+    test = measure(prepared, groups, runtime)
     rates = test.suggested
     if rates is None:
         raise RunFailed(
@@ -107,7 +97,7 @@ def settled(
             f"tlkit rates shows its curve; a rate of your own: {auto_rates.named(groups[0])} = 1e-3",
         )
     why = f"from a range test of {len(test.rates)} steps: the middle of the longest fall of the loss"
-    observer.note(
+    runtime.observer.note(
         f"{prepared.job.label}: "
         + ", ".join(f"{auto_rates.named(name)} = {rate:g}" for name, rate in rates.items())
         + f", {why}"
@@ -124,24 +114,13 @@ def with_rates(prepared: Prepared, rates: Mapping[str, float], *, why: str) -> P
     )
 
 
-def tests(
-    prepared: Prepared,
-    *,
-    each: bool,
-    steps: int,
-    device: torch.device,
-    observer: Observer,
-    watch: Callable[[], None],
-    graph: bool,
-) -> list[RangeTest]:
+def tests(prepared: Prepared, runtime: Runtime, *, each: bool, steps: int) -> list[RangeTest]:
     """Return the test of a run's groups together and, with `each`, of every one alone; the other arguments are those of `measure`."""
     plan = prepared.plan
     moved = [together(plan)]
     if each:
         moved += [(name,) for name in _trained(plan) if (name,) not in moved]
-    return [
-        measure(prepared, groups, steps=steps, device=device, observer=observer, watch=watch, graph=graph) for groups in moved
-    ]
+    return [measure(prepared, groups, runtime, steps=steps) for groups in moved]
 
 
 def with_rates_to_test(

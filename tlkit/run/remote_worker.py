@@ -16,7 +16,8 @@ import torch
 import tlkit
 from tlkit import machine
 from tlkit.engine.images import being_decoded
-from tlkit.engine.ranks.ranks import Group, Ranks
+from tlkit.engine.ranks.ranks import Group
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, OutOfTime, RunFailed, RunLocked, TlkitError, option
 from tlkit.events import Observer
 from tlkit.plans import jobs, loggers, plan_json, resolve
@@ -154,14 +155,15 @@ def _carry_out(
             job, logged = joining.found_alike(
                 ranks, partial(_job, called, plan, spec, kept), lambda found: joining.facts_of((found[0],))
             )
+            runtime = Runtime(device, observer, graph=called.graph, ranks=ranks)
             if ranks.rank:
-                together.follow([job], ranks=ranks, device=device, graph=called.graph, verify=False)
+                together.follow([job], runtime, verify=False)
                 return
             being_decoded.tell_left(observer.note)
             done = finished([job])
             together.tell_jobs(ranks, [job], [] if done else [job])
             if not done:
-                _train(job, plan, called, logged, gives_up, deadline, observer, device=device, ranks=ranks, kept=kept)
+                _train(job, plan, called, logged, gives_up, deadline, runtime, kept=kept)
             if kept is not None:
                 kept.send(remote_runs.name_of(job.folder))
                 kept.holders.end()
@@ -171,9 +173,10 @@ def _carry_out(
 
 def _train(
     job: Job, plan: Plan, called: Call, logged: Sequence[loggers.ChosenLogger],
-    gives_up: Callable[[Sequence[Mapping[str, Any]]], bool], deadline: Callable[[], None], observer: Observer, *,
-    device: torch.device, ranks: Ranks, kept: RemoteRuns | None,
+    gives_up: Callable[[Sequence[Mapping[str, Any]]], bool], deadline: Callable[[], None], runtime: Runtime, *,
+    kept: RemoteRuns | None,
 ) -> None:  # fmt: skip
+    ranks = runtime.ranks
     with watching() as signals:
 
         def watch() -> None:
@@ -181,14 +184,12 @@ def _train(
             if ranks.size == 1:
                 deadline()
 
-        if isinstance(ranks, Group):
-            ranks = replace(ranks, deadline=deadline)
-        prepared = planned_runs.prepare_as_planned(job, plan, device=device, observer=observer, watch=watch, ranks=ranks)
-        looking = busy.watching(prepared, watch, device=device, say=observer.note)
+        stopping = replace(ranks, deadline=deadline) if isinstance(ranks, Group) else ranks
+        runtime = replace(runtime, watch=watch, ranks=stopping)
+        prepared = planned_runs.prepare_as_planned(job, plan, runtime)
         execution.execute(
-            prepared, device=device, observer=observer, watch=looking, graph=called.graph, loggers=logged,
-            gives_up=gives_up, saves=SaveTimes(called.checkpoint_every, signals), ranks=ranks,
-            sent=remote_sending.sending(kept, observer.note),
+            prepared, busy.watching(prepared, runtime), loggers=logged, gives_up=gives_up,
+            saves=SaveTimes(called.checkpoint_every, signals), sent=remote_sending.sending(kept, runtime.observer.note),
         )  # fmt: skip
 
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from tlkit.events import Observer
+from tlkit.engine.runtime import Runtime
 from tlkit.plans.loggers import ChosenLogger
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.run import save_times
@@ -21,9 +19,7 @@ class Setup:
     Attributes:
         settings: Digests of the settings of the recipe's arms: `jobs.settings`.
         evaluation: The recipe's table.
-        device: The device that they use.
-        observer: Receives the events.
-        graph: Capture the training step where the device can.
+        runtime: Where they are carried out.
         verify: Hash every file again and check every row of the store that is used.
         loggers: Receive the metrics of every run that is trained.
         checkpoint_every: Seconds after which a run is saved in the middle of an epoch.
@@ -32,9 +28,7 @@ class Setup:
 
     settings: Collection[str]
     evaluation: Evaluation
-    device: torch.device
-    observer: Observer
-    graph: bool = True
+    runtime: Runtime
     verify: bool = False
     loggers: Sequence[ChosenLogger] = ()
     checkpoint_every: float = save_times.EVERY

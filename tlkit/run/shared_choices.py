@@ -5,14 +5,12 @@ That is the precision of their training steps, the compute formats of their fixe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from tlkit import files
-from tlkit.events import Observer
+from tlkit.engine.runtime import Runtime
 from tlkit.plans import precision, when_tested
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.record import recipe_choices
@@ -22,14 +20,7 @@ from tlkit.run.preparation import Prepared
 
 
 def share(
-    waiting: Sequence[Prepared],
-    arms: Collection[str],
-    folder: Path,
-    *,
-    evaluation: Evaluation,
-    device: torch.device,
-    observer: Observer,
-    watch: Callable[[], None],
+    waiting: Sequence[Prepared], arms: Collection[str], folder: Path, runtime: Runtime, *, evaluation: Evaluation
 ) -> list[Prepared]:
     """Return runs of one recipe with what all of its arms share.
 
@@ -39,10 +30,8 @@ def share(
         waiting: Runs that are prepared.
         arms: Digests of the settings of all arms.
         folder: The recipe's, where decisions are kept.
+        runtime: Where the runs are carried out.
         evaluation: Of the recipe.
-        device: That the runs use.
-        observer: Told what is measured.
-        watch: Called between two measurements; may raise to stop.
 
     Raises:
         RunFolderError: the record of earlier decisions is damaged.
@@ -53,16 +42,16 @@ def share(
     if any(each.measured for each, open_ in zip(mine, undecided, strict=True) if open_):
         # then the short ones are measured too: one that is not measured would keep all in float32
         mine = [
-            each.with_measurements(device=device, observer=observer, watch=watch) if open_ and not each.measured else each
+            each.with_measurements(runtime) if open_ and not each.measured else each
             for each, open_ in zip(mine, undecided, strict=True)
         ]
     shared = precision.decide([(each.bare, each.measured) for each in mine if _asks(each)], kept.formats)
-    mine = [each.sharing(shared, device=device) for each in mine]
+    mine = [each.sharing(shared, device=runtime.device) for each in mine]
     tested = when_tested.asked(evaluation, kept.tested, [each.plan for each in mine])
     with files.writing_in(folder):
         found = recipe_choices.keep(folder, arms, SharedChoices(shared, tested if evaluation.test == "auto" else None))
     if _formats(found.formats) != _formats(shared):
-        mine = [each.sharing(found.formats, device=device) for each in mine]  # another process decided meanwhile
+        mine = [each.sharing(found.formats, device=runtime.device) for each in mine]  # another process decided meanwhile
     if found.tested is not None and found.tested.when != tested.when and evaluation.test == "auto":
         tested = found.tested
     return [replace(each, plan=when_tested.apply(each.plan, tested)) for each in mine]

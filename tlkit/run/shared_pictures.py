@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
-
 from tlkit.engine.images.library import Library
 from tlkit.engine.images.residency import Residency
-from tlkit.engine.ranks.ranks import ALONE, Ranks
-from tlkit.events import Observer
+from tlkit.engine.runtime import Runtime
 from tlkit.plans import dataset_images
 from tlkit.plans.jobs import Job
 from tlkit.recipe import naming
@@ -19,9 +14,8 @@ from tlkit.run.preparation import Prepared
 
 
 def prepare(
-    job: Job, libraries: dict[int, Library], *, device: torch.device, observer: Observer, earlier: EarlierChoices | None = None,
-    batch_size: int | None = None, verify: bool = False, anew: bool = False, watch: Callable[[], None] = lambda: None,
-    residency: Residency | None = None, ranks: Ranks = ALONE,
+    job: Job, libraries: dict[int, Library], runtime: Runtime, *, earlier: EarlierChoices | None = None,
+    batch_size: int | None = None, verify: bool = False, anew: bool = False, residency: Residency | None = None,
 ) -> Prepared:  # fmt: skip
     """Prepare one job; jobs of one data set share its decoded pictures, and all jobs what stays on a device (`residency`).
 
@@ -29,16 +23,8 @@ def prepare(
     """
     with naming.named(job.resolved.where):
         images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
-        library = libraries.setdefault(id(images), Library(images, note=observer.note, verify=verify, residency=residency))
+        own = Library(images, note=runtime.observer.note, verify=verify, residency=residency)
+        library = libraries.setdefault(id(images), own)
         return preparation.prepare(
-            job,
-            library=library,
-            images=images,
-            device=device,
-            observer=observer,
-            earlier=earlier,
-            batch_size=batch_size,
-            anew=anew,
-            watch=watch,
-            ranks=ranks,
+            job, runtime, library=library, images=images, earlier=earlier, batch_size=batch_size, anew=anew
         )

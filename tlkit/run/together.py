@@ -19,6 +19,7 @@ from tlkit.engine.images.library import Library
 from tlkit.engine.images.residency import Residency
 from tlkit.engine.learner import Learner
 from tlkit.engine.ranks.ranks import Ranks
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, RankLost, RunFailed, SaidElsewhere
 from tlkit.events import Epoch, Observer
 from tlkit.network.network import Network
@@ -28,7 +29,7 @@ from tlkit.plans.plan import Plan
 from tlkit.record import run_folder
 from tlkit.run import shared_pictures, training_sample
 from tlkit.run.preparation import Prepared
-from tlkit.run.signals import Watch, watching
+from tlkit.run.signals import watching
 
 
 def tell_jobs(ranks: Ranks, wanted: Sequence[Job], todo: Sequence[Job]) -> None:
@@ -103,23 +104,21 @@ class Telling:
             self.ranks.told_tensors(self.learner.changing())
 
 
-def follow(wanted: Sequence[Job], *, ranks: Ranks, device: torch.device, graph: bool, verify: bool) -> None:
+def follow(wanted: Sequence[Job], runtime: Runtime, *, verify: bool) -> None:
     """Compute with the first process whatever it carries out. Nothing is written, and nothing is said that it says.
 
     Args:
         wanted: The jobs of the recipe, as on the first process.
-        ranks: The processes.
-        device: That this one uses.
-        graph: Capture the training step where the device can.
+        runtime: Where and how this process computes.
         verify: Check every row of the store that is used.
 
     Raises:
         RankLost: another process ended.
         SaidElsewhere: a run failed or was stopped on all processes alike.
     """
-    with following(ranks=ranks, device=device, graph=graph, verify=verify) as follower:
+    with following(runtime, verify=verify) as follower:
         prepared = []
-        for number in json.loads(ranks.told("")):
+        for number in json.loads(runtime.ranks.told("")):
             each = follower.prepared(wanted[number])
             prepared.append(each)
             each.start.release()
@@ -132,58 +131,49 @@ class Follower:
     """A process that computes with the first one.
 
     Attributes:
-        ranks: The processes.
-        device: That this one uses.
-        graph: Capture the training step where the device can.
+        runtime: Where and how it computes.
         verify: Check every row of the store that is used.
-        watch: Called between batches; raises to stop.
         libraries: Decoded pictures of each data set.
         residency: What stays on the device.
     """
 
-    ranks: Ranks
-    device: torch.device
-    graph: bool
+    runtime: Runtime
     verify: bool
-    watch: Watch
     libraries: dict[int, Library] = field(default_factory=dict)
     residency: Residency = field(default_factory=Residency)
 
     def prepared(self, job: Job) -> Prepared:
         """Prepare a run that the first process prepares too."""
         return shared_pictures.prepare(
-            job, self.libraries, device=self.device, observer=Observer(), earlier=run_folder.earlier_choices(job.folder),
-            verify=self.verify, watch=self.watch, residency=self.residency, ranks=self.ranks,
+            job, self.libraries, self.runtime, earlier=run_folder.earlier_choices(job.folder), verify=self.verify,
+            residency=self.residency,
         )  # fmt: skip
 
     def run(self, prepared: Prepared) -> None:
         """Compute a run that the first process carries out."""
-        library = self.libraries[id(prepared.images)]
-        _follow_run(prepared, library, ranks=self.ranks, device=self.device, watch=self.watch, graph=self.graph)
+        _follow_run(prepared, self.libraries[id(prepared.images)], self.runtime)
 
 
 @contextmanager
-def following(*, ranks: Ranks, device: torch.device, graph: bool, verify: bool) -> Iterator[Follower]:
+def following(runtime: Runtime, *, verify: bool) -> Iterator[Follower]:
     """Compute with the first process within the block; the arguments are those of `follow`, and so is what is raised."""
     with watching() as watch:
         try:
-            yield Follower(ranks, device, graph, verify, watch)
+            yield Follower(replace(runtime, observer=Observer(), watch=watch), verify)
         except RankLost:
             raise
         except (RunFailed, Interrupted) as error:
             raise SaidElsewhere(error.exit_code) from error
 
 
-def _follow_run(
-    prepared: Prepared, library: Library, *, ranks: Ranks, device: torch.device, watch: Callable[[], None], graph: bool
-) -> None:
+def _follow_run(prepared: Prepared, library: Library, runtime: Runtime) -> None:
+    ranks = runtime.ranks
     told = json.loads(ranks.told(""))
     if told is None:
         return
     plan: Plan = plan_json.from_json(told["plan"])
     sample = training_sample.choose(plan, prepared.train, library, progress=lambda done, total: None)
-    prepared = replace(prepared, plan=plan, sample=sample)
-    learner = prepared.learner(device=device, observer=Observer(), watch=watch, graph=graph, ranks=ranks)
+    learner = replace(prepared, plan=plan, sample=sample).learner(runtime)
     if told["scalars"] is None:
         _refuse_other_start(ranks, learner.network)
     else:

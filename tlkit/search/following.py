@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from tlkit.engine.ranks.ranks import Ranks, ask_together
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Diverged, TlkitError
 from tlkit.plans.search_jobs import Searching
 from tlkit.record.search_record import SearchRecord
@@ -49,21 +48,21 @@ def tell_best(ranks: Ranks, record: SearchRecord | None) -> None:
     ranks.told(json.dumps(["best", best]))
 
 
-def follow(searching: Searching, *, ranks: Ranks, device: torch.device, graph: bool, verify: bool) -> None:
+def follow(searching: Searching, runtime: Runtime, *, verify: bool) -> None:
     """Compute with the first process every trial that it carries out, and then the best with every seed. Nothing is written.
 
     The arguments, and what is raised, are those of `together.follow`.
     """
-    with together.following(ranks=ranks, device=device, graph=graph, verify=verify) as follower:
+    with together.following(runtime, verify=verify) as follower:
         while True:
-            ask_together(ranks, follower.watch)
-            kind, values = json.loads(ranks.told(""))
+            ask_together(runtime.ranks, follower.runtime.watch)
+            kind, values = json.loads(runtime.ranks.told(""))
             if kind == "best":
                 break
             _follow_trial(searching, values, follower)
-            memory.free(device)
+            memory.free(runtime.device)
     if values is not None:
-        together.follow(searching.jobs_of(values), ranks=ranks, device=device, graph=graph, verify=verify)
+        together.follow(searching.jobs_of(values), runtime, verify=verify)
 
 
 def _follow_trial(searching: Searching, values: Mapping[str, Any], follower: together.Follower) -> None:
@@ -72,7 +71,7 @@ def _follow_trial(searching: Searching, values: Mapping[str, Any], follower: tog
         prepared = follower.prepared(searching.job(values))
     except TlkitError as error:
         problem = error
-    if not json.loads(follower.ranks.told("")):
+    if not json.loads(follower.runtime.ranks.told("")):
         return
     if problem is not None:
         raise problem

@@ -7,7 +7,7 @@ is finished takes that run's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tlkit import files
 from tlkit.engine.images.library import Library
 from tlkit.engine.images.residency import Residency
-from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import (
     DataError,
     Diverged,
@@ -49,12 +49,10 @@ from tlkit.search.study import Asked, Study
 from tlkit.search.trial_records import TrialRecords
 
 
-def search(
-    searching: Searching, setup: Setup, place: Elsewhere | None = None, *, ranks: Ranks = ALONE
-) -> list[RunFailed | RunLocked]:
+def search(searching: Searching, setup: Setup, place: Elsewhere | None = None) -> list[RunFailed | RunLocked]:
     """Carry out the trials that are missing, in this process or in `place`, and then train the best with every seed.
 
-    Other processes of `ranks` compute every run with this one, which is the first: it alone asks for values, and writes.
+    Of several processes this is the first: it alone asks for values, and writes; the others compute every run with it.
 
     Returns:
         Runs of the best trial that failed or that another process is running, as `executor.train`.
@@ -65,18 +63,18 @@ def search(
         RunFailed: nothing can be written.
         Interrupted: a signal came; finished trials are kept.
     """
-    folder = searching.folder
+    folder, observer, ranks = searching.folder, setup.runtime.observer, setup.runtime.ranks
     files.make_folder(folder)
-    lock = run_lock.locked(folder, name=search_record.LOCK, doing="searching here", note=setup.observer.note)
+    lock = run_lock.locked(folder, name=search_record.LOCK, doing="searching here", note=observer.note)
     with files.writing_in(folder), lock:
-        record = _Trials(searching, setup, place, ranks).run()
+        record = _Trials(searching, setup, place).run()
     best = searching.best_jobs(record)
     if job_folders.finished(best):
         following.tell_best(ranks, None)
         return []
-    setup.observer.note(f"search: trial {record.best} is the best of {len(record.trials)}; it is trained with every seed")
+    observer.note(f"search: trial {record.best} is the best of {len(record.trials)}; it is trained with every seed")
     following.tell_best(ranks, record)
-    return executor.train(best, setup, elsewhere=None if place is None else place.carry_out, ranks=ranks)
+    return executor.train(best, setup, elsewhere=None if place is None else place.carry_out)
 
 
 @dataclass
@@ -86,13 +84,13 @@ class _Trials:
     searching: Searching
     setup: Setup
     place: Elsewhere | None = None
-    ranks: Ranks = ALONE
     libraries: dict[int, Library] = field(default_factory=dict)
     residency: Residency = field(default_factory=Residency)
 
     def __post_init__(self) -> None:
         self.study = Study(self.searching.folder / search_record.JOURNAL, self.searching.study, self.searching.plan)
-        self.records = TrialRecords(self.searching, self.study, self.setup.observer)
+        self.ranks = self.setup.runtime.ranks
+        self.records = TrialRecords(self.searching, self.study, self.setup.runtime.observer)
         self.done: dict[str, RunResult | TlkitError] = {}  # of runs that were carried out elsewhere, by their folders
 
     def run(self) -> SearchRecord:
@@ -124,7 +122,7 @@ class _Trials:
                 continue
             known.add(job.folder.name)
             try:
-                prepared = self._prepared(job, watch)
+                prepared = self._prepared(job, replace(self.setup.runtime, watch=watch))
             except TlkitError as error:
                 if isinstance(error, Interrupted):
                     raise
@@ -139,7 +137,7 @@ class _Trials:
         if not waiting:
             return
         found = place.outcomes(
-            waiting, watch, self.setup.device, lambda name, sent: partial(remote_trials.carry_out, sent, told[name])
+            waiting, watch, self.setup.runtime.device, lambda name, sent: partial(remote_trials.carry_out, sent, told[name])
         )
         for name, prepared in waiting.items():
             result = prepared.job.result()
@@ -148,7 +146,7 @@ class _Trials:
 
     def _carry_out(self, asked: Asked, watch: Watch) -> TrialRecord:
         """Train a trial, or find its run."""
-        observer, plan = self.setup.observer, self.searching.plan
+        observer, plan = self.setup.runtime.observer, self.searching.plan
         observer.note(f"trial {asked.number} of {plan.most}: {words(asked)}")
         try:
             job = self.searching.job(asked.values)
@@ -168,34 +166,25 @@ class _Trials:
             memory.let_go(error)
             return TrialRecord(number=asked.number, status="failed", folder=job.folder.name, error=error.problem)
         finally:
-            memory.free(self.setup.device)
+            memory.free(self.setup.runtime.device)
 
     def _is_of_one_process(self, error: TlkitError) -> bool:
         """Return whether a run failed where the others may be anywhere in it."""
         return self.ranks.size > 1 and isinstance(error, RunFailed) and not isinstance(error, Diverged)
 
-    def _prepared(self, job: Job, watch: Watch) -> Prepared:
+    def _prepared(self, job: Job, runtime: Runtime) -> Prepared:
         setup = self.setup
         prepared = shared_pictures.prepare(
             job,
             self.libraries,
-            device=setup.device,
-            observer=setup.observer,
+            runtime,
             earlier=run_folder.earlier_choices(job.folder),
             verify=setup.verify,
-            watch=watch,
             residency=self.residency,
-            ranks=self.ranks,
         )
         own = digest_of(job.resolved.arm, {})
         (prepared,) = shared_choices.share(
-            [prepared],
-            {*setup.settings, own},
-            self.searching.folder,
-            evaluation=setup.evaluation,
-            device=setup.device,
-            observer=setup.observer,
-            watch=watch,
+            [prepared], {*setup.settings, own}, self.searching.folder, runtime, evaluation=setup.evaluation
         )
         return prepared
 
@@ -205,25 +194,19 @@ class _Trials:
             raise done
         if done is not None:
             return done
-        setup = self.setup
+        setup, runtime = self.setup, replace(self.setup.runtime, watch=watch)
         following.tell_trial(self.ranks, asked.values, watch)
         with following.telling_whether_prepared(self.ranks):
-            prepared = self._prepared(job, watch)
-            looking = busy.watching(prepared, watch, device=setup.device, say=setup.observer.note)
-            prepared, _ = range_tests.settled(
-                prepared, device=setup.device, observer=setup.observer, watch=looking, graph=setup.graph
-            )
+            prepared = self._prepared(job, runtime)
+            runtime = busy.watching(prepared, runtime)
+            prepared, _ = range_tests.settled(prepared, runtime)
         return execution.execute(
             prepared,
-            device=setup.device,
-            observer=setup.observer,
-            watch=looking,
-            graph=setup.graph,
+            runtime,
             loggers=setup.loggers,
             gives_up=partial(self.study.behind, asked.number),
             saves=SaveTimes(setup.checkpoint_every, watch),
             sent=setup.sent,
-            ranks=self.ranks,
         )
 
 
