@@ -202,6 +202,11 @@ def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
             thread.join()
 
 
+def python_path(*folders: Path) -> str:
+    """Return PYTHONPATH with folders before what is in it: without that a process imports the tlkit that is installed, not this one."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 @pytest.fixture
 def toy_recipe(tmp_path: Path) -> Path:
     """A recipe that trains in a moment."""
@@ -215,11 +220,10 @@ def tlkit(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command line in a process of its own, in the test's folder; seconds each, so use it sparingly."""
 
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join([str(TOY), *filter(None, [os.environ.get("PYTHONPATH")])])
         return subprocess.run(
             [sys.executable, "-m", "tlkit", *map(str, arguments)],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": path, **environment},
+            env={**os.environ, "PYTHONPATH": python_path(TOY), **environment},
             capture_output=True,
             text=True,
             timeout=600,

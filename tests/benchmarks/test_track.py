@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TOY, TOY_RECIPE
+from conftest import TOY, TOY_RECIPE, python_path
 from toy_records import record
 
 from benchmarks import machine, pair, session, track
@@ -213,7 +213,7 @@ def test_a_deliberate_slowdown_of_tlkit_fails_the_tracker(
     for each in (recipes, plugin):
         each.mkdir()
     (recipes / "toy.toml").write_text(TOY_RECIPE)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(plugin), str(TOY)]))
+    monkeypatch.setenv("PYTHONPATH", python_path(plugin, TOY))
     monkeypatch.setattr(machine, "rates", lambda: {"float32": 1e12})
     arguments = ["--recipes", str(recipes), "--images", "36", "--rounds", "2", "--baselines", str(tmp_path / "baselines")]
     late(plugin, 0.0)

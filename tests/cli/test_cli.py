@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import TOY, Cli
+from conftest import TOY, Cli, python_path
 from imports import HEAVY
 
 from tlkit import api, file_digests, files
@@ -46,10 +46,9 @@ for arguments in json.loads(sys.argv.pop()):
         print("ended", ended.code, *arguments)
 print("heavy", *{name.partition(".")[0] for name in sys.modules})
 """
-    path = os.pathsep.join([str(TOY), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(WITHOUT_TORCH)], cwd=toy_recipe.parent, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": path}, check=False,
+        env={**os.environ, "PYTHONPATH": python_path(TOY)}, check=False,
     )  # fmt: skip
     ended = [line for line in done.stdout.splitlines() if line.startswith("ended")]
     assert ended == [f"ended {int(command[-1].endswith('wrong.toml'))} {' '.join(command)}" for command in WITHOUT_TORCH], (
@@ -307,7 +306,7 @@ def test_machine_without_temporary_folder_is_told_what_names_one(run: Cli, monke
 def test_closed_stream_is_no_traceback(tmp_path: Path, command: str, code: int) -> None:
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m tlkit {command}"], cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(TOY)}, check=False,
+        env={**os.environ, "PYTHONPATH": python_path(TOY)}, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
@@ -321,7 +320,7 @@ def test_reader_that_goes_away_is_no_traceback(toy_recipe: Path) -> None:
     for arguments in (["schema"], ["validate", "toy.toml"], finished, [*finished, "--json"]):
         done = subprocess.run(
             [sys.executable, "-m", "tlkit", *arguments], cwd=toy_recipe.parent, stdout=writing, stderr=subprocess.PIPE,
-            text=True, env={**environment, "PYTHONPATH": str(TOY)}, check=False,
+            text=True, env={**environment, "PYTHONPATH": python_path(TOY)}, check=False,
         )  # fmt: skip
         assert (done.stderr, done.returncode) == ("", 1), arguments
     os.close(writing)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from conftest import python_path
 from torch import Tensor, nn
 from toy_training import training
 
@@ -372,7 +373,7 @@ def test_the_memory_estimate_is_near_what_is_used(toy_recipe: Path, freeze: str)
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(toy_recipe), *settings],
-        env={"PYTHONPATH": f"{folder}:{folder / 'toy'}", "HOME": str(toy_recipe.parent), "PATH": ""},
+        env={"PYTHONPATH": python_path(folder, folder / "toy"), "HOME": str(toy_recipe.parent), "PATH": ""},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     used, estimated = map(int, done.stdout.split())

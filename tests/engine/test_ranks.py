@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TOY_RECIPE
+from conftest import ROOT, TOY_RECIPE, python_path
 from filelock import FileLock
 from torch import nn
 from torch.nn import functional
@@ -127,7 +127,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
             recipe.write_text(TOY_RECIPE)
             done = subprocess.run(
                 [sys.executable, str(TESTS / "toy_ranks.py"), str(recipe), str(folder)],
-                env={**os.environ, "HOME": str(folder), "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "toy")])},
+                env={**os.environ, "HOME": str(folder), "PYTHONPATH": python_path(TESTS, TESTS / "toy")},
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import toy_runs
-from conftest import TOY, TOY_RECIPE, Cli
+from conftest import TOY, TOY_RECIPE, Cli, python_path
 from PIL import Image
 from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
@@ -287,7 +287,7 @@ def test_finished_recipe_imports_no_torch(applied: Path) -> None:
     code = "import sys; from tlkit import cli; sys.argv[0] = 'tlkit'\ntry: cli.main()\nfinally: print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code, "apply", str(applied.parents[1] / "toy.toml"), "--runs", str(applied.parent)],
-        env={**os.environ, "PYTHONPATH": str(TOY)}, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": python_path(TOY)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "finished before, nothing to do" in done.stdout

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import toy_bands
-from conftest import Cli
+from conftest import TOY, Cli, python_path
 from PIL import Image
 from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
@@ -269,13 +269,8 @@ def test_validating_a_recipe_of_bands_imports_no_torch(recipe: Path) -> None:
         "import sys; from pathlib import Path; from tlkit.plans import resolve; from tlkit.sources.places import Places;"
         f"resolve.load(Path({str(recipe)!r}), [], Places()); sys.exit('torch' in sys.modules)"
     )
-    toy = str(Path(__file__).parents[1] / "toy")
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONPATH": toy, "PATH": "", "HOME": "/nonexistent"}, check=False
-        ).returncode
-        == 0
-    )
+    environment = {"PYTHONPATH": python_path(TOY), "PATH": "", "HOME": "/nonexistent"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

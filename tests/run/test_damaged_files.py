@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy_runs
-from conftest import TOY_RECIPE
+from conftest import TOY_RECIPE, python_path
 from toy_damages import empty, flip, remove, truncate
 from toy_observers import Notes, SignalAfter
 
@@ -165,7 +165,7 @@ def test_damaged_file_of_an_interrupted_run_or_of_the_cache_is_named_or_makes_no
     scratch.mkdir()
     done = subprocess.run(
         [sys.executable, str(TESTS / "toy_damage.py"), str(toy_recipe), str(scratch), "9"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "toy")])},
+        env={**os.environ, "PYTHONPATH": python_path(TESTS, TESTS / "toy")},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 import toy_domains
-from conftest import ROOT, TOY, TOY_RECIPE
+from conftest import ROOT, TOY, TOY_RECIPE, python_path
 from pages import Page
 from safetensors.torch import load_file
 from tlkit_toy_build import ToyNet
@@ -95,7 +95,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         lines = "".join(f"{name} = {module}:{name}\n" for name in names)
         (folder / f"{module}-1.0.dist-info" / "entry_points.txt").write_text("[tlkit.executors]\n" + lines)
         monkeypatch.syspath_prepend(folder)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(TOY)]))
+        monkeypatch.setenv("PYTHONPATH", python_path(folder, TOY))
         registry.scan.cache_clear()
 
     yield put
@@ -454,7 +454,7 @@ def on_ray(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
     toy_domains.pictures(folder / "pictures", 250)
     torch.save(ToyNet().state_dict(), folder / "toy.pth")
     environment = {
-        **os.environ, "HOME": str(folder), "PYTHONPATH": os.pathsep.join([tests, str(TOY)]), "OMP_NUM_THREADS": "1",
+        **os.environ, "HOME": str(folder), "PYTHONPATH": python_path(ROOT / "tests", TOY), "OMP_NUM_THREADS": "1",
         "RAY_worker_niceness": "0",
     }  # fmt: skip
     done = subprocess.run(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import python_path
 
 from tlkit import api
 
@@ -19,7 +20,7 @@ def faults(kind: str, recipe: Path, number: int) -> list[dict]:
     folder.mkdir()
     done = subprocess.run(
         [sys.executable, str(TESTS / "toy_faults.py"), kind, str(recipe), str(folder), str(number)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "toy")])},
+        env={**os.environ, "PYTHONPATH": python_path(TESTS, TESTS / "toy")},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy_faults
-from conftest import TOY, TOY_RECIPE
+from conftest import TOY, TOY_RECIPE, python_path
 from PIL import Image
 from toy_observers import Notes
 
@@ -58,11 +58,7 @@ def test_next_apply_ends_with_the_same_bits(recipe: Path, moment: int, monkeypat
     (folder / "killed").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", DIES, str(recipe), str(folder / "killed" / "runs"), str(moment)],
-        env={
-            **os.environ,
-            "TLKIT_CACHE": str(folder / "killed" / "cache"),
-            "PYTHONPATH": os.pathsep.join([str(TOY), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        },
+        env={**os.environ, "TLKIT_CACHE": str(folder / "killed" / "cache"), "PYTHONPATH": python_path(TOY)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == -signal.SIGSEGV, done.stderr

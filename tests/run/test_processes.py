@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import toy_domains
-from conftest import ROOT, TOY_RECIPE, Cli
+from conftest import ROOT, TOY_RECIPE, Cli, python_path
 
 from tlkit import api, machine
 from tlkit.engine.ranks.ranks import Alone
@@ -102,7 +102,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     done = subprocess.run(
         [sys.executable, str(TESTS / "toy_launch.py"), str(folder)],
         input=json.dumps(list(LAUNCHES.values())),
-        env={**os.environ, "HOME": str(folder), "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS / "toy")])},
+        env={**os.environ, "HOME": str(folder), "PYTHONPATH": python_path(TESTS, TESTS / "toy")},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -296,7 +296,7 @@ def test_torchrun_starts_processes_again_and_they_continue_from_the_checkpoint(t
             "--rdzv-endpoint=localhost:0", "-m", "tlkit", "apply", "toy.toml", "--set", "schedule.epochs=20",
         ],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(TESTS / "toy")])},
+        env={**os.environ, "PYTHONPATH": python_path(tmp_path, TESTS / "toy")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "another process of this run has ended" in done.stderr
@@ -348,7 +348,7 @@ def test_two_gpus_give_the_result_of_one(more: list[str], tmp_path: Path) -> Non
         done = subprocess.run(
             [*start, "tlkit", *APPLY, *SGD, "--device", "cuda", *more, "--runs", runs],
             cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS / "toy"), *filter(None, [os.environ.get("PYTHONPATH")])])},
+            env={**os.environ, "PYTHONPATH": python_path(TESTS / "toy")},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "trains step by step" not in done.stderr

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import pytest
 import tomli_w
 import torch
-from conftest import TOY, TOY_RECIPE
+from conftest import TOY, TOY_RECIPE, python_path
 from safetensors.torch import load_file
 from toy_observers import SignalAfter
 
@@ -276,7 +276,7 @@ cli.main()
 def _process(recipe: Path, act: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", PROCESS.format(act=act), "apply", str(recipe), "--set", "schedule.epochs=3"],
-        cwd=recipe.parent, env={**os.environ, "PYTHONPATH": str(TOY)}, stderr=subprocess.PIPE, text=True,
+        cwd=recipe.parent, env={**os.environ, "PYTHONPATH": python_path(TOY)}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
