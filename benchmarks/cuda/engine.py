@@ -182,12 +182,15 @@ def trained(
         step = fit.plan.batch_size / last.images_per_second
         graph = _graph(fit)
         replay = None if graph is None else _replay(graph, device)
-        idle = idleness.seen(lambda: next(running), device)
         bare = None if graph is None else idleness.seen(lambda: _replay(graph, device), device)
+        idle = idleness.seen(lambda: next(running), device, kernels=None if bare is None else bare.kernels)
         running.close()
     over = None if replay is None else step / replay
     by_clock = None if replay is None or bare is None or not bare.replays else 1 - bare.busy / bare.replays / replay
     evaluated = sum(len(found.targets) for found in fit.predictions.values())
+    notes += [
+        f"{each.what}: {each.value}: {each.reason}" for each in fit.plan.choices if each.what in ("training step", "evaluation")
+    ]
     return Row(name, last.images_per_second, step, replay, over, idle, bare, by_clock, notes, last.times, evaluated)
 
 

@@ -15,6 +15,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cuda.timeline import Event, Gap, Timeline, gaps, timeline
 
+_APART = 0.02  # of the kernels of a replay, so many may be more or less in another
+
 
 @dataclass(frozen=True)
 class Idleness:
@@ -43,8 +45,14 @@ class Idleness:
     timeline: Timeline
 
 
-def seen(run: Callable[[], object], device: torch.device) -> Idleness | None:
-    """Run something under torch's profiler, and return where the device was idle; None where the device is no CUDA one."""
+def seen(run: Callable[[], object], device: torch.device, *, kernels: int | None = None) -> Idleness | None:
+    """Run something under torch's profiler, and return where the device was idle; None where the device is no CUDA one.
+
+    Args:
+        run: What is looked at.
+        device: That it computes on.
+        kernels: Of a replay that counts: a fixed prefix and an evaluation are graphs too. None for every replay.
+    """
     if device.type != "cuda":
         run()
         return None
@@ -56,19 +64,21 @@ def seen(run: Callable[[], object], device: torch.device) -> Idleness | None:
         for event in profiler.events()
         if not event.is_user_annotation  # torch's own words for a range of kernels, which would cover the gaps in it
     ]
-    return of([event for where, event in found if where == "CUDA"], [event for where, event in found if where == "CPU"])
+    there, here = ([event for where, event in found if where == kind] for kind in ("CUDA", "CPU"))
+    return of(there, here, kernels=kernels)
 
 
-def of(events: Sequence[Event], host: Sequence[Event] = ()) -> Idleness | None:
+def of(events: Sequence[Event], host: Sequence[Event] = (), *, kernels: int | None = None) -> Idleness | None:
     """Return where no kernel covers the time; None without kernels.
 
     Args:
         events: Kernels and copies.
         host: What the host called.
+        kernels: Of a replay that counts; None for every replay.
     """
     if not events:
         return None
-    replays = _replays(events)
+    replays = _replays(events, kernels)
     begins, ends = sorted(begin for begin, _, _ in replays.values()), sorted(end for _, end, _ in replays.values())
     parts: dict[str, list[Gap]] = {"within": [], "between": [], "around": []}
     for gap in gaps(events):  # a replay begins and ends with a kernel, so no gap is on both sides of that
@@ -88,22 +98,25 @@ def of(events: Sequence[Event], host: Sequence[Event] = ()) -> Idleness | None:
         return Idleness(whole / time, None, None, None, None, 0, None, (time - whole) / 1e6, told)
     replayed = ends[-1] - begins[0]
     shares = {name: part / time for name, part in idle.items()}
-    kernels = int(median(count for _, _, count in replays.values()))
     return Idleness(
         whole / time,
         **shares,
         steps=inside / replayed,
         replays=len(replays),
-        kernels=kernels,
+        kernels=int(median(count for _, _, count in replays.values())),
         busy=(replayed - inside) / 1e6,
         timeline=told,
     )
 
 
-def _replays(events: Sequence[Event]) -> dict[int, tuple[float, float, int]]:
-    """Return begin, end and the number of kernels of each launch that has several."""
+def _replays(events: Sequence[Event], kernels: int | None) -> dict[int, tuple[float, float, int]]:
+    """Return begin, end and the number of kernels of each launch that has several, or about so many."""
     found: dict[int, tuple[float, float, int]] = {}
     for event in events:
         least, most, count = found.get(event.launch, (event.begin, event.end, 0))
         found[event.launch] = min(least, event.begin), max(most, event.end), count + 1
-    return {launch: each for launch, each in found.items() if each[2] > 1}
+    return {launch: each for launch, each in found.items() if each[2] > 1 and _alike(each[2], kernels)}
+
+
+def _alike(count: int, kernels: int | None) -> bool:
+    return kernels is None or abs(count - kernels) <= _APART * kernels

@@ -61,5 +61,5 @@ def _place(frame: FrameType) -> str:
 
 
 def _told(frame: FrameType) -> str:
-    *_, room, name = frame.f_code.co_filename.rsplit("/", 2)
-    return f"{room}/{name.removesuffix('.py')}.{frame.f_code.co_name}"
+    file = "/".join(frame.f_code.co_filename.split("/")[-2:])  # of a frozen module its name alone
+    return f"{file.removesuffix('.py')}.{frame.f_code.co_name}"

@@ -89,6 +89,9 @@ def test_idle_is_told_apart_within_replays_and_between_them_and_around() -> None
     assert told.longest == ["5.0 us in 1: relu -> score", "4.0 us in 1: copy -> index", "2.0 us in 1: index -> conv"]
     assert told.beside == ["2.5 us in 0.5: score", "1.5 us in 1: copy", "1.5 us in 0.5: crop", "1.0 us in 0.5: index"]
     assert told.host == ["2.0 us in 1: cudaGraphLaunch", "0.5 us in 0.5: cudaEventSynchronize"]
+    evaluation = events([(50, 52, 95), (52, 54, 95), (54, 56, 95)], "conv relu conv")
+    mine = [*events(spans, "copy index conv relu conv copy conv relu crop score"), *evaluation]
+    assert (idleness.of(mine).replays, idleness.of(mine, kernels=2).replays) == (3, 1)
 
 
 def test_what_the_profiler_saw_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,7 +473,7 @@ def test_a_piece_without_a_limit_of_its_own_is_ended(
     (_, do), *_ = parts.pieces(part, options(tmp_path), tmp_path, CPU, wanted=every)
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(
-        TimeoutError, match=r"did not end within 0 s; the host was 0.\d s benchmarks/test_bench_cuda.endless in "
+        TimeoutError, match=r"did not end within 0 s; the host was 0.\d s benchmarks/test_bench_cuda.endless in cuda/pieces"
     ):
         do(0.3)
     assert (signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)[0]) == (before, 0)
