@@ -5,6 +5,7 @@ import json
 import math
 import tomllib
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import tlkit_toy
 import torch
+import toy_domains
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tlkit_toy_build import ToyNet
@@ -409,13 +411,13 @@ def test_measuring_changes_nothing(toy_recipe: Path, setting: str) -> None:
     assert [cut for cut, _ in known.prefixes] == sorted({len(phase.prefix) for phase in mine.plan.phases} - {0})
 
 
-def test_a_run_is_the_same_whether_it_was_measured_or_remembered(toy_recipe: Path) -> None:
+def test_a_run_is_the_same_whether_it_was_measured_or_remembered(toy_recipe: Path, calls: list[torch.Tensor]) -> None:
     """What measuring leaves behind, in memory or in random numbers, reaches no bit of a run."""
     runs = []
     for _ in range(2):
         mine = training(toy_recipe, LAST_STAGE, "head.options={dropout=0.5}", "precision=float32")
         runs.append([epoch.record() | {"seconds": 0, "images_per_second": 0, "times": {}} for epoch in mine.fit.epochs()])
-        assert len(remembered()) == 1
+        assert (len(remembered()), len(calls)) == (1, 1)
     assert runs[0] == runs[1]
 
 
@@ -576,6 +578,13 @@ def test_on_a_gpu_a_measured_batch_is_the_runs(toy_recipe: Path) -> None:
     assert step_timing.step_images(replace(plan, image_size=(224, 224)), "cuda") == 64
 
 
+def test_on_a_gpu_a_measured_batch_has_the_images_of_a_target_too(tmp_path: Path) -> None:
+    rates = "[lr_groups]\nbackbone = 1e-2\nhead = 1e-2\n"
+    adapted = toy_domains.recipe(data="batch_size = 6\n", adapt='method = "cdan"\nimages = "all"\n', more=rates)
+    plan = training(toy_domains.write(tmp_path, adapted)).plan
+    assert (step_timing.step_images(plan, "cuda"), step_timing.step_images(plan, "cpu")) == (12, 6)
+
+
 @pytest.mark.parametrize(("flops", "threads", "images"), [(0.6e9, 2, 5), (0.6e9, 4, 10), (5.7e9, 2, 2), (1e7, 1, 64)])
 def test_a_measured_batch_is_smaller_of_large_networks(
     toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, flops: float, threads: int, images: int
@@ -586,8 +595,10 @@ def test_a_measured_batch_is_smaller_of_large_networks(
     assert step_timing.step_images(replace(plan, flops_per_image=int(flops)), "cpu") == images
 
 
-def test_on_a_gpu_events_time_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, calls = [0.0], []
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What a GPU's events read, in milliseconds."""
+    clock = [0.0]
 
     class Event:
         def __init__(self, enable_timing: bool) -> None:
@@ -601,10 +612,38 @@ def test_on_a_gpu_events_time_many_calls(monkeypatch: pytest.MonkeyPatch) -> Non
         def elapsed_time(self, other: "Event") -> float:
             return other.at - self.at
 
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
+    return clock
+
+
+def test_on_a_gpu_events_time_many_calls_of_what_may_be_the_fastest(clock: list[float]) -> None:
+    calls: list[int] = []
+
     def call() -> None:
         calls.append(1)
         clock[0] += 5.0 if len(calls) > 1 else 1000.0  # milliseconds; the first one is not counted
 
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    assert format_timing._by_events(call, None, 20) == pytest.approx(0.005)
-    assert len(calls) == 21
+    assert format_timing.seconds_of(call, torch.device("cuda"), 20) == pytest.approx(0.005)
+    assert len(calls) >= 21
+    del calls[1:]
+    assert format_timing.seconds_of(call, torch.device("cuda"), 20, enough=0.004) == pytest.approx(0.005)
+    assert len(calls) <= 4
+
+
+def test_on_a_gpu_the_form_that_is_expected_to_be_the_fastest_is_timed_first(clock: list[float]) -> None:
+    """Milliseconds of a call; a form that takes more than twice as long as the best so far is not called often."""
+    seconds = dict(zip(COMPUTE_FORMATS, (30.0, 8.0, 5.0, 4.0), strict=True))
+    calls: Counter[ComputeFormat] = Counter()
+
+    def make(compute_format: ComputeFormat) -> format_timing.Made:
+        def call() -> None:
+            calls[compute_format] += 1
+            clock[0] += seconds[compute_format]
+
+        return format_timing.Made(call, 0.0, math.inf)
+
+    found = format_timing.time_each(make, COMPUTE_FORMATS, 2, torch.device("cuda"), lambda: None)
+    assert [each.compute_format for each in found] == list(COMPUTE_FORMATS) == list(reversed(calls))
+    assert [each.seconds for each in found] == pytest.approx([each / 2000 for each in seconds.values()])
+    assert [count > 20 for count in calls.values()] == [True, True, True, False]

@@ -40,6 +40,14 @@ def test_a_form_that_is_no_use_here_comes_back(seconds: float, error: float) -> 
     assert found.step == rows
 
 
+def test_measurements_of_the_precision_that_a_recipe_names_come_back_for_it_alone() -> None:
+    for precision, rows in (("float32", ROWS[:2]), ("bfloat16", ROWS[2:])):
+        mine = Measurements(rows, ((2, rows),), 1.5, "")
+        for asked in ("float32", "bfloat16", "auto"):
+            measurements.remember(FACTS | {"precision": asked}, mine)
+            assert measurements.recall(FACTS | {"precision": asked}) == (mine if asked == precision else None)
+
+
 def bfloat16_only(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["compute_format"]["precision"] == "bfloat16"]
 

@@ -19,8 +19,14 @@ AGAIN = 2  # more calls of a close format
 # up to 1.25 times as long as later ones.
 _CLOSE = 1.4
 _SLOWER = 1.1  # and no third time if it is slower than the best by this factor
+# What is slower than the best by this factor in its first calls on a GPU is timed by these alone: the kernels of convolutions in groups take
+# many times as long in one memory format as in another.
+_HOPELESS = 2.0
+_FIRST = 2
 _REPLAYS = 20  # by which a GPU is timed
 EAGER = 4  # calls where nothing is replayed: what launches a kernel after the other takes long, and nearly as long each time
+
+_RAISED = (RuntimeError, NotImplementedError, TypeError, ValueError)  # by a third party's forward
 
 Watch = Callable[[], None]
 
@@ -53,6 +59,8 @@ def time_each(
 ) -> tuple[Timing, ...]:
     """Time each format; time the close ones again. One follows the other, so that one copy of the network is held at a time.
 
+    On a GPU the last one, which is expected to be the fastest, comes first.
+
     Args:
         make: From a format to what is timed.
         forms: The formats.
@@ -61,33 +69,38 @@ def time_each(
         watch: Called before each timing.
         again: More calls of a close format, at most.
     """
-    timings: list[Timing] = []
+    timings: dict[ComputeFormat, Timing] = {}
     best = math.inf
-    for compute_format in forms:
+    for compute_format in forms if device.type == "cpu" else reversed(forms):
         watch()
         try:
-            made = make(compute_format)
-            seconds = made.seconds if device.type == "cpu" else seconds_of(made.call, device, made.calls)
-        except (RuntimeError, NotImplementedError, TypeError, ValueError) as failure:  # whatever a third party's forward raises
+            seconds, error = _timed(make(compute_format), device, watch, best=best, again=again)
+        except _RAISED as failure:
             if machine.is_out_of_memory(failure):  # that is so now, and is not to be remembered of the form
                 raise
             if compute_format == PLAIN_FORMAT:
                 raise _cannot_run(failure) from failure
-            timings.append(Timing(compute_format, math.inf, math.inf))
-            continue
-        for _ in range(again if seconds <= best * _CLOSE else 0):
-            seconds = min(seconds, watched(made.call, device, watch, made.calls))
-            if seconds > best * _SLOWER:
-                break
+            seconds = error = math.inf
         best = min(best, seconds)
-        timings.append(Timing(compute_format, seconds / images, made.error))
-        del made  # it holds the form's copy of the network
+        timings[compute_format] = Timing(compute_format, seconds / images, error)
     if math.isinf(best) and PLAIN_FORMAT not in forms:  # is it the precision that a recipe asks for, or the network?
         try:
             make(PLAIN_FORMAT)
-        except (RuntimeError, NotImplementedError, TypeError, ValueError) as failure:
+        except _RAISED as failure:
             raise _cannot_run(failure) from failure
-    return tuple(timings)
+    return tuple(timings[compute_format] for compute_format in forms)
+
+
+def _timed(made: Made, device: torch.device, watch: Watch, *, best: float, again: int) -> tuple[float, float]:
+    """Return the seconds and the error of a format; it holds a copy of the network, which goes with it."""
+    seconds = made.seconds
+    if device.type != "cpu":
+        seconds = seconds_of(made.call, device, made.calls, enough=_HOPELESS * best)
+    for _ in range(again if seconds <= best * _CLOSE else 0):
+        seconds = min(seconds, watched(made.call, device, watch, made.calls))
+        if seconds > best * _SLOWER:
+            break
+    return seconds, made.error
 
 
 def _cannot_run(failure: Exception) -> PluginError:
@@ -100,10 +113,22 @@ def watched(call: Callable[[], object], device: torch.device, watch: Watch, call
     return seconds_of(call, device, calls)
 
 
-def seconds_of(call: Callable[[], object], device: torch.device, calls: int = _REPLAYS) -> float:
-    """Return the seconds of a call; on a GPU the mean of so many, by events on the device, of which launching a graph is no part."""
+def seconds_of(
+    call: Callable[[], object], device: torch.device, calls: int = _REPLAYS, *, enough: float = math.inf
+) -> float:  # fmt: skip
+    """Return the seconds of a call; on a GPU the mean of so many, by events on the device, of which launching a graph is no part.
+
+    Args:
+        call: What is timed.
+        device: That it runs on.
+        calls: On a GPU, after one that is not counted.
+        enough: Seconds above which a GPU's first two calls say enough.
+    """
     if device.type == "cuda":
-        return _by_events(call, torch.cuda.current_stream(device), calls)
+        stream = torch.cuda.current_stream(device)
+        call()
+        first = _by_events(call, stream, _FIRST)
+        return first if first > enough else _by_events(call, stream, calls)
     began = clock.now()
     call()
     return clock.now() - began
@@ -111,7 +136,6 @@ def seconds_of(call: Callable[[], object], device: torch.device, calls: int = _R
 
 def _by_events(call: Callable[[], object], stream: torch.cuda.Stream, calls: int) -> float:
     first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    call()
     first.record(stream)
     for _ in range(calls):
         call()

@@ -25,6 +25,7 @@ from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
 from tlkit.network.network import Network
 from tlkit.network.stages import copied
+from tlkit.plans.choices import batch_images
 from tlkit.plans.plan import Plan
 from tlkit.recipe.maps import HEAD
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
@@ -71,7 +72,7 @@ def measure(
 def step_images(plan: Plan, device: str) -> int:
     """Return the images of a measured batch: on a GPU those of the run, since a small batch is over before it is launched."""
     most = max(int(_WORK * torch.get_num_threads() / plan.flops_per_image), _FEWEST)
-    return min(plan.batch_size, most) if device == "cpu" else plan.batch_size
+    return min(plan.batch_size, most) if device == "cpu" else batch_images(plan)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,12 @@ def work(plan: Plan) -> float:
     return total
 
 
+def batch_images(plan: Plan) -> int:
+    """Return how many images a training step's batch has, with those of a target that it takes."""
+    train = plan.images.train
+    return plan.batch_size * (train + _beside(plan)) // train if train else plan.batch_size
+
+
 def _beside(plan: Plan) -> int:
     """Return how many images of a target the steps of an epoch take."""
     found, size = unlabelled.of_plan(plan), plan.batch_size

@@ -21,14 +21,19 @@ _ADAPTER = TypeAdapter(Measurements)
 
 
 def recall(depends_on: Mapping[str, object]) -> Measurements | None:
-    """Return the measurements for the same values, or None; an impossible record counts as none, as does an old one of a busy time."""
+    """Return the measurements for the same values, or None; an impossible record counts as none, as does an old one of a busy time.
+
+    Args:
+        depends_on: The values; "precision" is the one that was measured, where it is not "auto".
+    """
     try:
         found = _ADAPTER.validate_python(remembered.recall(depends_on))
     except (TlkitError, ValueError, RecursionError):
         return None
     if not is_good(found.waited, found.taken):
         return None
-    return found if all(map(_whole, [found.step, *(timings for _, timings in found.prefixes)])) else None
+    asked = depends_on.get("precision", "auto")
+    return found if all(_whole(timings, asked) for timings in (found.step, *dict(found.prefixes).values())) else None
 
 
 def is_good(waited: float, taken: float) -> bool:
@@ -46,12 +51,13 @@ def remember(depends_on: Mapping[str, object], measured: Measurements) -> None:
     remembered.remember(depends_on, _ADAPTER.dump_python(measured, mode="json"))
 
 
-def _whole(timings: Sequence[Timing]) -> bool:
-    """Whether the timings hold every memory format of two precisions or more once, or nothing, and each timing is possible."""
+def _whole(timings: Sequence[Timing], asked: object) -> bool:
+    """Whether the timings hold each memory format once, or nothing, of the precision asked for or of float32 and others, and are possible."""
     found = [each.compute_format for each in timings]
     precisions = list(dict.fromkeys(each.precision for each in found))
-    whole = len(precisions) > 1 and len(found) == len(set(found)) and set(found) == set(compute_formats(precisions))
-    return not timings or (whole and PLAIN_FORMAT in found and all(map(_possible, timings)))
+    right = precisions == [asked] if asked != "auto" else len(precisions) > 1 and PLAIN_FORMAT in found
+    whole = len(found) == len(set(found)) and set(found) == set(compute_formats(precisions))
+    return not timings or (right and whole and all(map(_possible, timings)))
 
 
 def _possible(timing: Timing) -> bool:
