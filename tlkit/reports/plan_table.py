@@ -13,9 +13,11 @@ from tlkit.plans.plan import Plan
 from tlkit.recipe.map_tables import AUTO
 from tlkit.recipe.tables import FieldOfView
 from tlkit.reports import plain_table
+from tlkit.reports.tables_that_fit import STYLE, Rows
 
 # A stage's column "training", by `StagePlan.trains`; other words, "from epoch 4", are shown as they are.
 _TRAINING = {"never": "frozen", "always": "all epochs"}
+_COLUMNS = ("stage", "parameters", "trainable", "training", "lr group", "peak lr", "GFLOPs", "output")
 _STEPLESS = {"solved": "the head is solved", "nothing": "nothing is trained"}
 
 
@@ -132,31 +134,29 @@ def _remarks(shown: Plan) -> list[Text]:
     return unused + [Text(f"warning    {line}", style="bold yellow") for line in shown.warnings]
 
 
-def _stages(shown: Plan, *, head: bool = True, rates: bool = True) -> Table:
+def _stages(shown: Plan, *, head: bool = True, rates: bool = True) -> Rows:
     """The stages; `head` says whether the size of the head is known, `rates` whether the rates are."""
-    table = plain_table.of("stage")
-    for name in ("parameters", "trainable", "training", "lr group", "peak lr", "GFLOPs", "output"):
-        table.add_column(name, justify="left" if name in ("training", "lr group") else "right", no_wrap=True)
+    rows = []
     for row in shown.stages:
         known = head or row is not shown.stages[-1]
-        table.add_row(
+        cells = (
             row.name,
             f"{row.parameters:,}" if known else "?",
             f"{row.trained:,}" if known else "?",
             _TRAINING.get(row.trains, row.trains),
-            Text(", ".join(row.groups) if rates else ""),
+            ", ".join(row.groups) if rates else "",
             ", ".join(map(rate_text, row.peak_lr)) if rates else "",
             f"{row.flops / 1e9:.3f}" if known else "?",
             "x".join(map(str, row.output)) if known else "?",
-            style="dim" if row.trains == "never" else "",
         )
+        rows.append(dict(zip(_COLUMNS, cells, strict=True)) | ({STYLE: "dim"} if row.trains == "never" else {}))
     total, trained, flops = shown.total, shown.trained, shown.flops_per_image
     if not head:
         last = shown.stages[-1]
         total, trained, flops = total - last.parameters, trained - last.trained, flops - last.flops
-    label = "total" if head else "backbone"
-    table.add_row(label, f"{total:,}", f"{trained:,}", "", "", "", f"{flops / 1e9:.3f}", "", style="bold")
-    return table
+    cells = ("total" if head else "backbone", f"{total:,}", f"{trained:,}", "", "", "", f"{flops / 1e9:.3f}", "")
+    rows.append(dict(zip(_COLUMNS, cells, strict=True)) | {STYLE: "bold"})
+    return Rows(rows, _COLUMNS, ("stage", "training", "lr group"), {}, later=(_COLUMNS[-2:],))
 
 
 def rate_text(rate: float | None) -> str:

@@ -1,7 +1,7 @@
 """Rows of many columns as one table, or as several below each other where a terminal is narrower. Nothing here prints.
 
-The rule: no cell and no heading of a column is cut. Each table begins with the first column, so that its rows can be told apart, and all but
-the first leave out rows that say nothing there.
+The rule: no cell and no heading of a column is cut. Columns stand closer before a table is divided. Each part of it begins with the first
+column, so that its rows can be told apart, and all but the first leave out rows that say nothing there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from tlkit.reports import plain_table
 
+STYLE = "style"
 _ENDLESS = 10_000  # columns, more than a table has
 _NAME = 24  # characters of a line of the first column, where it is folded
 
@@ -25,7 +26,7 @@ class Rows:
     """Rows of cells.
 
     Attributes:
-        rows: The cells by column.
+        rows: The cells by column; beside them `STYLE`, where a row has one of rich's.
         columns: In their order in one table; the first one names a row.
         left: Those of text; numbers stand at the right.
         heads: Of columns whose head is not their name.
@@ -42,10 +43,10 @@ class Rows:
         def width(table: Table) -> int:
             return console.measure(table, options=options.update(width=_ENDLESS)).maximum
 
-        whole = self._table(self.columns)
-        if width(whole) <= options.max_width:
-            yield whole
-            return
+        for whole in (self._table(self.columns), self._table(self.columns, gap=1)):
+            if width(whole) <= options.max_width:
+                yield whole
+                return
         name, *others = self.columns
         named = width(self._table([name]))
         at_most = options.max_width + named - min(named, _NAME)  # the first column gives way
@@ -65,9 +66,9 @@ class Rows:
             telling = replace(self, rows=[row for row in self.rows if any(row[each] for each in columns)])
             yield telling._table([name, *columns], wraps=not fits(columns))
 
-    def _table(self, columns: Sequence[str], *, wraps: bool = False) -> Table:
+    def _table(self, columns: Sequence[str], *, wraps: bool = False, gap: int = 2) -> Table:
         """Return one table; one that is too wide with a single column folds that too."""
-        table = plain_table.of()
+        table = plain_table.of(gap=gap)
         for place, name in enumerate(columns):
             widest = max((len(row[name]) for row in self.rows), default=0)
             table.add_column(
@@ -78,7 +79,7 @@ class Rows:
                 min_width=None if place or wraps else min(widest, _NAME),
             )
         for row in self.rows:
-            table.add_row(*(Text(row[name]) for name in columns))
+            table.add_row(*(Text(row[name]) for name in columns), style=row.get(STYLE))
         return table
 
 
