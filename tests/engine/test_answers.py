@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from toy_step import LATE_STEM, Again, Recorder, batch, made
+from toy_operators import FAKE, on_a_gpu_that_is_not_there
+from toy_step import LATE_STEM, Again, Recorder, batch, made, there
 from toy_training import CPU, training
 
 from tlkit.engine import answers, tiles
@@ -108,6 +109,22 @@ def test_what_cannot_be_captured_answers_as_it_is_and_says_why_once(toy_recipe: 
             assert all(torch.equal(answer(x)[1], wanted[1]) for _ in range(OFTEN + 1))
     assert backend.calls == CAPTURE
     assert notes == ["evaluation runs without a captured graph: RuntimeError: no memory"]
+
+
+@pytest.mark.parametrize(("images", "passed"), [(32, 32), (17, 32), (16, 16), (9, 16), (3, 4), (1, 1), (40, 40)])
+def test_on_a_gpu_few_sizes_of_batches_pass_the_network(toy_recipe: Path, images: int, passed: int) -> None:
+    """A full batch has 32; what is filled up is cut off again."""
+    network, plan = made(toy_recipe, "data.batch_size=32")
+    seen: list[tuple[int, ...]] = []
+    with on_a_gpu_that_is_not_there():
+        answer = Answers(there(network, plan).network.eval(), plan, FAKE)
+        network.stages["stem"].register_forward_hook(lambda _, args, __: seen.append(tuple(args[0].shape)))
+        with torch.inference_mode():
+            features, logits = answer(torch.empty(images, 3, 16, 16, device=FAKE))
+    assert seen == [(passed, 3, 16, 16)]
+    assert (len(features), tuple(logits.shape)) == (images, (images, 4))
+    with torch.inference_mode():
+        assert len(answering(toy_recipe, "data.batch_size=32")[0](torch.zeros(images, 3, 16, 16))[1]) == images
 
 
 @dataclass

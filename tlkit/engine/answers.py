@@ -1,6 +1,7 @@
 """What a network answers while it is evaluated: on a GPU, where it is asked often, by a captured graph.
 
-The rule: a graph is of one phase and one shape of input, and what has another shape runs as it is, with the same bits.
+The rule: a graph is of one phase and one shape of input, and what has another shape runs as it is, with the same bits. On a GPU a smaller last batch
+is filled up to the full one, or to a half, a quarter of it: of each other number of images all convolutions would choose and load kernels anew.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class Answers:
         return x, tiles.logits(self.network.task, lambda part: self._answered(part, start=0)[1], x, tile=self._plan.tile)
 
     def _answered(self, x: Tensor, *, start: int) -> tuple[Tensor, Tensor]:
-        answer = partial(self._computed, start=start)
+        answer, images = partial(self._computed, start=start), len(x)
+        if self._device.type == "cuda" and (more := _filled(images, self._plan.evaluation_batch) - images):
+            x = torch.cat([x, x.new_zeros(more, *x.shape[1:])])
         if self._backend is not None and self._captured is None:
             shape = x.shape, x.dtype
             self._asked[shape] += 1
@@ -78,10 +81,18 @@ class Answers:
                 self._captured = CapturedCall(answer, self._backend, x, what="evaluation", note=self._note)
                 self._backend = self._backend if self._captured.captured else None  # nor can another phase be
         features, logits = answer(x) if self._captured is None else self._captured(x)
-        return features, logits
+        return features[:images], logits[:images]
 
     def _computed(self, x: Tensor, *, start: int) -> tuple[Tensor, Tensor]:
         x = laid_out(x if halves(self._format) else x.float(), self._plan.compute_format)
         with computing(self._format, self._device):
             features, logits = self.network.read_and_answer(x, start=start)
         return features.float(), logits.float()
+
+
+def _filled(images: int, full: int) -> int:
+    """Return the smallest of the full batch, its half, its quarter and so on that holds so many images; so many where none does."""
+    size = max(images, full)
+    while size % 2 == 0 and size // 2 >= images and images < full:
+        size //= 2
+    return size
