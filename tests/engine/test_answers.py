@@ -13,6 +13,7 @@ from toy_training import CPU, training
 
 from tlkit.engine import answers, tiles
 from tlkit.engine.answers import OFTEN, Answers
+from tlkit.network import device_memory
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
 from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat
@@ -109,6 +110,24 @@ def test_what_cannot_be_captured_answers_as_it_is_and_says_why_once(toy_recipe: 
             assert all(torch.equal(answer(x)[1], wanted[1]) for _ in range(OFTEN + 1))
     assert backend.calls == CAPTURE
     assert notes == ["evaluation runs without a captured graph: RuntimeError: no memory"]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_on_a_gpu_a_graph_leaves_a_shorter_batch_its_memory(
+    toy_recipe: Path, monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
+    notes: list[str] = []
+    backend = Recorder()
+    network, plan = made(toy_recipe)
+    monkeypatch.setattr(device_memory, "untaken_memory", lambda _: plan.memory.activations // 2 - (not room))
+    with on_a_gpu_that_is_not_there():
+        answer = Answers(there(network, plan).network.eval(), plan, FAKE, backend=backend, note=notes.append)
+        x = torch.empty(plan.batch_size, 3, 16, 16, device=FAKE)
+        with torch.inference_mode():
+            for _ in range(OFTEN + 1):
+                answer(x)
+    assert backend.calls == ([*CAPTURE, "replay", "replay"] if room else [])
+    assert [note.partition(":")[0] for note in notes] == ([] if room else ["evaluation runs without a captured graph"])
 
 
 @pytest.mark.parametrize(("images", "passed"), [(32, 32), (17, 32), (16, 16), (9, 16), (3, 4), (1, 1), (40, 40)])

@@ -13,10 +13,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from tlkit import units
 from tlkit.engine import tiles
 from tlkit.engine.captured_call import CapturedCall
 from tlkit.engine.formats import computing, halves, laid_out
 from tlkit.engine.step.graph import Backend
+from tlkit.network import device_memory
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
 
@@ -78,10 +80,22 @@ class Answers:
             shape = x.shape, x.dtype
             self._asked[shape] += 1
             if self._asked[shape] == OFTEN:
-                self._captured = CapturedCall(answer, self._backend, x, what="evaluation", note=self._note)
-                self._backend = self._backend if self._captured.captured else None  # nor can another phase be
+                self._capture(self._backend, answer, x)
         features, logits = answer(x) if self._captured is None else self._captured(x)
         return features[:images], logits[:images]
+
+    def _capture(self, backend: Backend, answer: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> None:
+        """Capture the answer to inputs like x; what cannot be or has no room is not tried again in another phase."""
+        needed = self._plan.memory.activations // 2  # the rest is a step's graph's, which is there already
+        if self._device.type == "cuda" and (left := device_memory.untaken_memory(self._device)) < needed:
+            self._note(
+                f"evaluation runs without a captured graph: it leaves {units.size(left)} to training, which may need {units.size(needed)}"
+            )
+            self._backend = None
+            return
+        self._captured = CapturedCall(answer, backend, x, what="evaluation", note=self._note)
+        if not self._captured.captured:
+            self._backend = None
 
     def _computed(self, x: Tensor, *, start: int) -> tuple[Tensor, Tensor]:
         x = laid_out(x if halves(self._format) else x.float(), self._plan.compute_format)

@@ -49,6 +49,11 @@ def free_memory(device: torch.device) -> int:
     return machine.free_memory()
 
 
+def untaken_memory(device: torch.device) -> int:
+    """Return the bytes of a GPU that nobody has taken: what torch keeps for later may be that of a graph, which it gives to nothing else."""
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
 def usable_memory(device: torch.device) -> int:
     """Return the bytes of a device that this process can have: on a GPU with what its own tensors take now.
 
