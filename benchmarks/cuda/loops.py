@@ -29,11 +29,11 @@ from tlkit.plugin import IMAGENET, Split
 from tlkit_synthetic import SyntheticOptions
 from tlkit_synthetic.read import synthetic
 
-# Name in the table -> the contender's, and whether it is tuned for a GPU; first those that no GPU has measured yet.
+# Name in the table -> the contender's, and whether it is tuned for a GPU; the most wanted first.
 CONTENDERS: dict[str, tuple[str, bool]] = {
+    "tlkit": ("tlkit", True),
     "tutorial, tuned": ("tutorial", True),
     "lightning": ("lightning", True),
-    "tlkit": ("tlkit", True),
     "timm": ("timm", True),
     "tutorial": ("tutorial", False),
 }

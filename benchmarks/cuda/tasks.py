@@ -231,10 +231,10 @@ def _scenes(folder: Path, sizes: Sizes) -> Settings:
 _CASES: dict[str, Callable[[str, Path, Sizes, torch.device], Row]] = {
     "masks": _trained(batch=_SIX, settings=_masks),
     "boxes": _trained(batch=_EIGHT, settings=_boxes),
-    **{method: _trained(batch=_MANY, settings=_adapted(method)) for method in ("dann", "mmd", "mcc")},
     "stored, resident": _trained(batch=1 << 20, settings=_stored(head_alone=False)),
     "stored, read ahead": _trained(batch=1 << 20, settings=_stored(head_alone=False), begun=_read_ahead),
     "masks, stored": _trained(batch=_SIX, settings=_stored_masks),
     "stored, head alone": _trained(batch=1 << 20, settings=_stored(head_alone=True)),
     "predict": _predicted,
+    **{method: _trained(batch=_MANY, settings=_adapted(method)) for method in ("dann", "mmd", "mcc")},
 }
