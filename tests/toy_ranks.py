@@ -111,7 +111,7 @@ def trained(mine: Training, ranks: Ranks, *, double: bool) -> dict[str, object]:
     with doubled() if double else ExitStack():
         given = Learning(
             plan=plan, network=network, plugins=prepared.job.resolved.network_plugins, train=prepared.train,
-            evaluated=prepared.evaluated, device=torch.device("cpu"), observer=observer, ranks=ranks,
+            evaluated=prepared.evaluated, runtime=Runtime(torch.device("cpu"), observer, ranks=ranks),
             adaptation=prepared.job.resolved.adaptation,
         )  # fmt: skip
         fit = Fit(given)
@@ -132,7 +132,7 @@ def captured(mine: Training, ranks: Ranks, *, failing: bool) -> dict[str, object
     observer = Losses(plan.images.train, plan.batch_size)
     given = Learning(
         plan=plan, network=prepared.start.get(), plugins=prepared.job.resolved.network_plugins, train=prepared.train,
-        evaluated=prepared.evaluated, device=torch.device("cpu"), observer=observer, ranks=ranks,
+        evaluated=prepared.evaluated, runtime=Runtime(torch.device("cpu"), observer, ranks=ranks),
     )  # fmt: skip
     fit = Fit(given)
     backend = Recorder({0: RuntimeError("no room")} if failing and ranks.rank == 1 else {})
@@ -153,7 +153,7 @@ def stopped(mine: Training, ranks: Ranks) -> list[object]:
         ranks = replace(ranks, deadline=deadline)
     given = Learning(
         plan=plan, network=prepared.start.get(), plugins=prepared.job.resolved.network_plugins, train=prepared.train,
-        evaluated=prepared.evaluated, device=torch.device("cpu"), observer=Observer(), ranks=ranks,
+        evaluated=prepared.evaluated, runtime=Runtime(torch.device("cpu"), ranks=ranks),
     )  # fmt: skip
     fit = Fit(given)
     try:

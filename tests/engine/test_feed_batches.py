@@ -19,6 +19,7 @@ from tlkit.engine.images.pictures import Indices
 from tlkit.engine.prefix import feed as feeds
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.ranks.ranks import ALONE
+from tlkit.engine.runtime import Runtime
 from tlkit.plans.plan import PhasePlan
 from tlkit.recipe import augmentations
 from tlkit.record.formats import ComputeFormat, NotStored, PrefixPlan, StorePlan
@@ -71,8 +72,8 @@ def fed(
     **more: object,
 ) -> Feed:
     plan, evaluated = more.pop("plan", mine.plan), Evaluated(None, mine.prepared.evaluated.test, target=target)
-    more = {"device": CPU, "watch": lambda: None, "observer": told or Told(), **more}
-    return Feed(mine.network, tlkit_toy.toy, plan, phase, train or mine.prepared.train, evaluated, **more)
+    runtime = Runtime(**{"device": CPU, "observer": told or Told(), **more})
+    return Feed(mine.network, tlkit_toy.toy, plan, phase, train or mine.prepared.train, evaluated, runtime)
 
 
 def of_test(mine: Training) -> Part:

@@ -12,6 +12,7 @@ from toy_training import CPU, Training, training
 from tlkit.engine import evaluate
 from tlkit.engine.fit import Fit
 from tlkit.engine.learning import Learning
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import RunFailed, RunFolderError
 from tlkit.events import Epoch, Observer
 from tlkit.network import tensor_files, weights
@@ -35,8 +36,8 @@ def fit_of(mine: Training, observer: Observer) -> Fit:
     plugins = prepared.job.resolved.network_plugins
     return Fit(
         Learning(
-            plan=mine.plan, network=mine.network, plugins=plugins, train=prepared.train, evaluated=prepared.evaluated, device=CPU,
-            observer=observer,
+            plan=mine.plan, network=mine.network, plugins=plugins, train=prepared.train, evaluated=prepared.evaluated,
+            runtime=Runtime(CPU, observer),
         )
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.prefix.prefix_store import PrefixStore
 from tlkit.engine.prefix.stored_rows import StoredRows
 from tlkit.engine.ranks.ranks import ALONE
+from tlkit.engine.runtime import Runtime
 from tlkit.events import Observer
 from tlkit.network.device_memory import Exhausted
 from tlkit.network.network import Network
@@ -71,10 +72,8 @@ def opened(
     watch: Callable[[], None] = lambda: None,
     ranks: object = ALONE,
 ) -> PrefixStore:
-    return PrefixStore(
-        run or fixed(mine), mine.network, tlkit_toy.toy, mine.plan, mine.plan.phases[0],
-        channels=3, device=CPU, observer=told or Told(), watch=watch, ranks=ranks,
-    )  # fmt: skip
+    runtime = Runtime(CPU, told or Told(), watch, ranks=ranks)
+    return PrefixStore(run or fixed(mine), mine.network, tlkit_toy.toy, mine.plan, mine.plan.phases[0], runtime, channels=3)
 
 
 def evaluated(mine: Training) -> Part:
@@ -198,10 +197,7 @@ def test_what_rows_were_made_from_is_written_beside_them(mine: Training, folder:
 def test_the_fingerprint_is_of_an_image_with_as_many_channels_as_the_data_has(mine: Training) -> None:
     network = Network({"stem": nn.Conv2d(5, 4, 1)}, nn.Identity()).eval()
     run = prefix.build(network, 1, PrefixPlan(), sample=torch.randn(1, 5, 8, 8))
-    store = PrefixStore(
-        run, network, tlkit_toy.toy, mine.plan, mine.plan.phases[0],
-        channels=5, device=CPU, observer=Told(), watch=lambda: None, ranks=ALONE,
-    )  # fmt: skip
+    store = PrefixStore(run, network, tlkit_toy.toy, mine.plan, mine.plan.phases[0], Runtime(CPU), channels=5)
     assert store._origin(1, (8, 8))["fingerprint"] == run.fingerprint((8, 8), stop=1, channels=5)
 
 

@@ -37,7 +37,7 @@ class EpochScores:
         self._answers = answers
         self._plan = given.plan
         self._network = given.network
-        self._given = given
+        self._given, self._runtime = given, given.runtime
         self._epoch, self._batches = 0, 0  # the epoch that is evaluated, and its batches so far
 
     @property
@@ -66,7 +66,7 @@ class EpochScores:
             RunFailed: the loss is no longer a number.
         """
         parts = self._given.evaluated.parts.items()
-        return self.complete({split: self.of(number, feed, split, part, watch=self._given.watch) for split, part in parts})
+        return self.complete({split: self.of(number, feed, split, part, watch=self._runtime.watch) for split, part in parts})
 
     def complete(self, scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
         """Return the scores of the last evaluation with the costly ones."""
@@ -94,11 +94,11 @@ class EpochScores:
             return None
         part, chosen = target.part, other_parts.evenly(np.delete(target.part.indices, target.labelled))
         clusters = self._plan.select_by == "ami"
-        mine = Shared(self._given.ranks, chosen, self._plan.batch_size)
+        mine = Shared(self._runtime.ranks, chosen, self._plan.batch_size)
         read, probabilities = [], []
         with evaluating(self._network), torch.inference_mode():
             for x in feed.inputs(part, mine.indices):
-                self._given.watch()
+                self._runtime.watch()
                 features, logits = self._answers(x)
                 if clusters:
                     read.append(features.flatten(1))
@@ -127,9 +127,9 @@ class EpochScores:
         return {split: part for split, part in parts.items() if split == "validation"}
 
     def _evaluating(self) -> None:
-        self._given.watch()
+        self._runtime.watch()
         self._batches += 1
-        self._given.observer.evaluation(self._epoch, self._batches)
+        self._runtime.observer.evaluation(self._epoch, self._batches)
 
     def _shared(self, part: Part) -> Shared:
-        return Shared(self._given.ranks, part.indices, self._plan.evaluation_batch)
+        return Shared(self._runtime.ranks, part.indices, self._plan.evaluation_batch)

@@ -43,11 +43,13 @@ class EpochSteps:
     """
 
     def __init__(self, step: Step, given: Learning, *, graph: bool, target: TargetPart | None) -> None:
-        self._step, self._given, self._target = step, given, target
+        self._step, self._given, self._runtime, self._target = step, given, given.runtime, target
         self._take: Step | Captured = step
         if graph:
-            self._take = Captured(step, CudaBackend(given.device), note=given.observer.note, pieces=given.pieces)
-        self._looks = looks(step, given.device)
+            self._take = Captured(
+                step, CudaBackend(given.runtime.device), note=given.runtime.observer.note, pieces=given.pieces
+            )
+        self._looks = looks(step, given.runtime.device)
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -82,8 +84,8 @@ class EpochSteps:
         if now.steps:
             self._set_rates_(number, now.steps - 1)
         for step in range(now.steps, steps):
-            if self._given.ranks.size == 1 or self._given.device.type == "cpu" or step % _ASK_EVERY == 0:
-                ask_together(self._given.ranks, self._given.watch)
+            if self._runtime.ranks.size == 1 or self._runtime.device.type == "cpu" or step % _ASK_EVERY == 0:
+                ask_together(self._runtime.ranks, self._runtime.watch)
             self._set_rates_(number, step)
             at, in_prefix = time.perf_counter(), feed.prefix_seconds
             taken_in = list(islice(batches, group))
@@ -99,8 +101,8 @@ class EpochSteps:
             now.steps, now.seconds = step + 1, time.perf_counter() - began
             bad = self._look(number, step + 1, images=len(order))
             if (step + 1) % _LOOK_EVERY == 0:
-                bad = self._given.ranks.any(bad)  # of GPUs one may have seen it and another not yet
-            self._given.observer.step(number, step + 1)
+                bad = self._runtime.ranks.any(bad)  # of GPUs one may have seen it and another not yet
+            self._runtime.observer.step(number, step + 1)
             if bad:
                 break
             after_step()
@@ -135,7 +137,7 @@ class EpochSteps:
 
     def _own(self, order: Indices, size: int, share: Callable[[int, int, int], Share]) -> tuple[Indices, int]:
         """Return this process's part of the images of an epoch, and how many of them a full batch has."""
-        rank, processes = self._given.ranks.rank, self._given.ranks.size
+        rank, processes = self._runtime.ranks.rank, self._runtime.ranks.size
         if processes == 1:
             return order, size
         full = share(size, rank, processes)
@@ -143,7 +145,7 @@ class EpochSteps:
 
     def _whole(self, order: Indices) -> Whole | None:
         """Return what a step's batches are part of; None where this process has all of them, and they have targets of these alone."""
-        ranks, size = self._given.ranks, self._step.plan.batch_size
+        ranks, size = self._runtime.ranks, self._step.plan.batch_size
         trained = self._target is not None and self._target.trained is not None
         if ranks.size == 1 and not trained:
             return None
@@ -170,11 +172,11 @@ class EpochSteps:
     def _look(self, number: int, taken: int, *, images: int) -> bool:
         """Tell the loss from time to time, and return whether one that is not a number was seen."""
         plan, look = self._step.plan, taken % _LOOK_EVERY == 0
-        seen = self._looks.look(taken) if look or self._given.device.type == "cpu" else None
+        seen = self._looks.look(taken) if look or self._runtime.device.type == "cpu" else None
         if seen is None:
             return False
         batch = plan.batch_size * plan.tables.optimizer.accumulate
-        self._given.observer.loss(number, seen.steps, seen.loss / min(seen.steps * batch, images))
+        self._runtime.observer.loss(number, seen.steps, seen.loss / min(seen.steps * batch, images))
         return look and seen.bad
 
     def _finite(self) -> bool:

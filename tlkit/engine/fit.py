@@ -41,14 +41,14 @@ class Fit:
     """
 
     def __init__(self, given: Learning) -> None:
-        plan, network, device = given.plan, given.network, given.device
+        plan, network, device = given.plan, given.network, given.runtime.device
         if open_ := [group.name for group in plan.groups if group.lr is None]:
             raise ValueError(f"no range test has chosen the rates of {', '.join(open_)} yet")
         self.plan = plan
         self.network = network
         self.progress = Progress()
-        self._given = given
-        self._graph = given.graph and device.type == "cuda"
+        self._given, self._runtime = given, given.runtime
+        self._graph = given.runtime.graph and device.type == "cuda"
         target, adaptation = given.evaluated.target, given.adaptation
         if adaptation is not None and adaptation.source_free:
             target, domains = None, DomainLoss(network, adaptation, device)  # the training images are those of the target
@@ -58,11 +58,11 @@ class Fit:
             table, few = adaptation.table, len(target.labelled) if target.trained is not None else 0
             labelled = batch_loss.share(len(given.train.indices), few, weight=table.label_weight)
             domains = DomainLoss(network, adaptation, device, labelled=labelled)
-        self._step = Step(network, plan, device, ranks=given.ranks, domains=domains)
+        self._step = Step(network, plan, device, ranks=given.runtime.ranks, domains=domains)
         self._steps = EpochSteps(self._step, given, graph=self._graph, target=target)
         self._feed: tuple[PhasePlan, Feed] | None = None
         backend = CudaBackend(device) if self._graph else None
-        self._answers = Answers(network, plan, device, backend=backend, note=given.observer.note)
+        self._answers = Answers(network, plan, device, backend=backend, note=given.runtime.observer.note)
         self._scores = EpochScores(self._answers, given)
         self._random: dict[
             str, Tensor
@@ -165,7 +165,7 @@ class Fit:
         if not self.progress.steps:
             return state
         state |= pseudo_labelling.state(self._given.train) | self._step.epoch_state()
-        return state | (seeding.states(self._given.device) if self._draws else self._random)
+        return state | (seeding.states(self._runtime.device) if self._draws else self._random)
 
     def is_sound(self) -> bool:
         """Return whether the losses of the epoch so far and all weights are finite numbers; the device is waited for."""
@@ -193,7 +193,7 @@ class Fit:
             if progress.steps:
                 self._step.load_epoch_state_(tensors)
                 pseudo_labelling.load_state_(self._given.train, tensors)
-                self._random = {name: tensors[name] for name in seeding.states(self._given.device) if name in tensors}
+                self._random = {name: tensors[name] for name in seeding.states(self._runtime.device) if name in tensors}
         except (KeyError, RuntimeError, TypeError, json.JSONDecodeError) as error:
             raise RunFolderError(
                 f"checkpoint: does not belong to this network: {error}.", "move the run's folder away"
@@ -214,7 +214,7 @@ class Fit:
         self._step.load_optimizer_(tensors)
 
     def _epoch(self, number: int, after_step: Callable[[], None]) -> Epoch:
-        self._given.observer.epoch_begins(number)
+        self._runtime.observer.epoch_begins(number)
         self._scores.begin_(number)
         self._answers.begin_(number)
         now = self.progress
@@ -254,22 +254,24 @@ class Fit:
         now, began = self.progress, time.perf_counter()
         so_far = {name: each.clone() for name, each in self._step.epoch_state().items()} if now.steps else {}
         # dropout's draws, so that a continued epoch has the same
-        with seeding.seeded(self._given.train.seed * 1_000_003 + self._given.train.epochs_before + number, self._given.device):
+        with seeding.seeded(
+            self._given.train.seed * 1_000_003 + self._given.train.epochs_before + number, self._runtime.device
+        ):
             self._steps.begin_(number)
             self._step.load_epoch_state_(so_far)
             feed = self._feed_of(number)
             if not now.steps:
                 pseudo_labelling.label_(
-                    self._given.train, self._given.evaluated.target, self._answers, feed, watch=self._given.watch
+                    self._given.train, self._given.evaluated.target, self._answers, feed, watch=self._runtime.watch
                 )
             now.seconds += (stored := time.perf_counter() - began)
             now.spend("storing", stored)
-            seeding.set_states_(self._random if now.steps else {}, self._given.device)
+            seeding.set_states_(self._random if now.steps else {}, self._runtime.device)
             self._draws = True
             try:
                 return self._steps.run(number, feed, now, after_step=after_step)
             finally:
-                self._random, self._draws = seeding.states(self._given.device), False
+                self._random, self._draws = seeding.states(self._runtime.device), False
 
     def _feed_of(self, number: int) -> Feed:
         """Return what feeds an epoch's phase; of a new phase, what it can store is computed first."""
@@ -278,8 +280,7 @@ class Fit:
             self._feed = None  # the old one's memory goes before the new one takes its own
             feed = Feed(
                 self.network, self._given.plugins.backbone, self.plan, phase, self._given.train.at(phase.image_size), self._given.evaluated,
-                device=self._given.device, observer=self._given.observer, watch=self._given.watch, graph=self._graph,
-                ranks=self._given.ranks,
+                self._runtime,
             )  # fmt: skip
             self._feed = phase, feed
         return self._feed[1]

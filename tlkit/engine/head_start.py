@@ -5,7 +5,7 @@ The rule: they depend on the network's weights, the training images and the seed
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ class HeadStart:
         plan = plan_json.from_json(ranks.told(plan_json.to_json(self.plan)))  # forms and stores are the first process's
         given = Learning(
             plan=plan, network=network, plugins=self.plugins, train=self.train, evaluated=Evaluated(None, None),
-            device=runtime.device, observer=_Storing(runtime.observer), watch=runtime.watch, graph=runtime.graph, ranks=ranks,
+            runtime=replace(runtime, observer=_Storing(runtime.observer)),
         )  # fmt: skip
         weight, bias = affine(SinglePass(given).fitted().estimator, plan.classes)
         if network.task.outputs(plan.classes) == 1:  # of two classes: the logit of the positive one against the other

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
-from tlkit.engine.ranks.ranks import ALONE, Ranks
-from tlkit.events import Observer
+from tlkit.engine.runtime import Runtime
 from tlkit.network.network import Network
 from tlkit.plans.adaptation import Adaptation
 from tlkit.plans.network_plugins import NetworkPlugins
@@ -26,12 +23,8 @@ class Learning:
         plugins: The backbone and the head that the network was built from.
         train: Training images.
         evaluated: Validation and test images.
-        device: The device that the network is on.
-        observer: Receives the run's events.
-        watch: Called between batches; may raise to stop.
-        graph: Capture the training step and the fixed prefix where the device can.
+        runtime: Where the network is; each of several processes has a part of every batch and of every evaluation, and the same state.
         sample: Training images that are evaluated after every epoch; None for none.
-        ranks: The processes of the run, each of which has a part of every batch and of every evaluation; their states stay the same.
         adaptation: [adapt] with its method; None without.
         begin: Sets the weights that the first step begins with, where these are not the network's; not called where a run is continued.
         pieces: Parts of a batch that pass the network one after the other; a step is still one on all of its images.
@@ -42,12 +35,8 @@ class Learning:
     plugins: NetworkPlugins
     train: TrainingPart
     evaluated: Evaluated
-    device: torch.device
-    observer: Observer
-    watch: Callable[[], None] = lambda: None
-    graph: bool = True
+    runtime: Runtime
     sample: Part | None = None
-    ranks: Ranks = ALONE
     adaptation: Adaptation | None = None
     begin: Callable[[], None] | None = None
     pieces: int = 1

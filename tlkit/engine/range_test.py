@@ -64,18 +64,7 @@ def take(
         captures = runtime.graph and device.type == "cuda"
         run = Captured(step, CudaBackend(device), note=observer.note) if captures else step
         run.begin_(phase.first)
-        feed = Feed(
-            step.network,
-            backbone,
-            plan,
-            phase,
-            train,
-            Evaluated(None, None),
-            device=device,
-            observer=observer,
-            watch=runtime.watch,
-            graph=runtime.graph,
-        )
+        feed = Feed(step.network, backbone, plan, phase, train, Evaluated(None, None), runtime)
         losses: list[float] = []
         before, ended, used = 0.0, "", 0
         try:

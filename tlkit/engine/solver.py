@@ -40,7 +40,7 @@ class SinglePass:
         self.progress = Progress()
         self.warnings: tuple[str, ...] = ()
         self.why_inexact = ""
-        self._given = given
+        self._given, self._runtime = given, given.runtime
         self.predictions: dict[str, Predictions] = {}
         self._maps: Alignment | None = None  # of the head that was fitted here
         self._said: list[str] = []
@@ -67,7 +67,7 @@ class SinglePass:
         """
         if self.progress.epochs:
             return
-        self._given.observer.epoch_begins(1)
+        self._runtime.observer.epoch_begins(1)
         began = time.perf_counter()
         feed = self._feed()
         trained = self._fit_head(feed) if self.plan.learns == "solved" else self._predict(feed, self._given.train, self._step)
@@ -101,7 +101,7 @@ class SinglePass:
         source = self._source(self._feed())
         found, self._said = self._fitted_head(source.features, source.labels, source.groups)
         for line in (*self._said, *found.warnings):
-            self._given.observer.note(f"{self.plan.arm}: {line}")
+            self._runtime.observer.note(f"{self.plan.arm}: {line}")
         return found
 
     def evaluate_best(self, best: Epoch) -> Epoch:
@@ -139,7 +139,7 @@ class SinglePass:
 
     def alignment(self) -> Alignment | None:
         """Return the maps of the method of [adapt]; they are computed again where another process fitted the head."""
-        if self._maps is None and self._given.adaptation is not None and self._given.ranks.size == 1:
+        if self._maps is None and self._given.adaptation is not None and self._runtime.ranks.size == 1:
             feed, found = self._feed(), self._given.adaptation
             self._maps = adapting.aligned(
                 found.adapter, self._source(feed).features, self._target(feed).features, found.options
@@ -153,7 +153,7 @@ class SinglePass:
     def _feed(self) -> Feed:
         return Feed(
             self.network, self._given.plugins.backbone, self.plan, self.plan.phases[0], self._given.train, self._given.evaluated,
-            device=self._given.device, observer=self._given.observer, watch=self._given.watch, graph=self._given.graph, ranks=self._given.ranks,
+            self._runtime,
         )  # fmt: skip
 
     def _source(self, feed: Feed) -> Rows:
@@ -175,9 +175,9 @@ class SinglePass:
             fitted, self._said, answers, known = adapted.head, adapted.said, adapted.logits, adapted.labels
             self._maps = adapted.maps
         for line in self._said:
-            self._given.observer.note(f"{self.plan.arm}: {line}")
+            self._runtime.observer.note(f"{self.plan.arm}: {line}")
         self.warnings = tuple(fitted.warnings)
-        self.network.head = fitted.to(self._given.device)
+        self.network.head = fitted.to(self._runtime.device)
         return Predictions(answers, known, self.network.task, logarithms=fitted.logarithms)
 
     def _fitted_head(
@@ -211,7 +211,7 @@ class SinglePass:
                 yield self.network.read(x).float()
 
         embedded = torch.empty(0)
-        for rows in transfer.to_host(computed(), self._given.device):
+        for rows in transfer.to_host(computed(), self._runtime.device):
             if not done:
                 embedded = torch.empty(len(mine.indices), rows.shape[1])
             embedded[done : done + len(rows)] = rows
@@ -234,17 +234,17 @@ class SinglePass:
         return self.network.read_and_answer(x.float(), start=self.plan.depth)
 
     def _shared(self, part: Part) -> Shared:
-        return Shared(self._given.ranks, part.indices, self.plan.evaluation_batch)
+        return Shared(self._runtime.ranks, part.indices, self.plan.evaluation_batch)
 
     def _batches(self, part: Part) -> int:
         return -(-len(self._shared(part).indices) // self.plan.evaluation_batch)
 
     def _step(self) -> None:
-        self._given.watch()
+        self._runtime.watch()
         self._passed += 1
-        self._given.observer.step(1, self._passed)
+        self._runtime.observer.step(1, self._passed)
 
     def _evaluation(self) -> None:
-        self._given.watch()
+        self._runtime.watch()
         self._evaluated_batches += 1
-        self._given.observer.evaluation(1, self._evaluated_batches)
+        self._runtime.observer.evaluation(1, self._evaluated_batches)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from tlkit.engine.evaluate import evaluating
 from tlkit.engine.host_rows import HostRows
 from tlkit.engine.images.parts import Evaluated, Part, TrainingPart
 from tlkit.engine.prefix.feed import Feed
+from tlkit.engine.ranks.ranks import ALONE
 from tlkit.engine.runtime import Runtime
 from tlkit.network.network import Network, pool
 from tlkit.plans.plan import Plan
@@ -51,10 +53,8 @@ def embed(
         runtime: Where they are embedded; of several processes by this one alone.
     """
     own = Evaluated(evaluated.validation, evaluated.test)
-    feed = Feed(
-        network, backbone, plan, plan.phases[0], train, own,
-        device=runtime.device, observer=runtime.observer, watch=runtime.watch, graph=False,
-    )  # fmt: skip
+    alone = replace(runtime, graph=False, ranks=ALONE)
+    feed = Feed(network, backbone, plan, plan.phases[0], train, own, alone)
     parts: dict[str, Part] = {"train": train, **own.parts}
     stages = list(network.stages.values())
     with evaluating(network), torch.inference_mode():

@@ -112,8 +112,7 @@ class Prepared:
         return learner(
             Learning(
                 plan=self.plan, network=network, plugins=self.job.resolved.network_plugins, train=self.train,
-                evaluated=self.evaluated, device=runtime.device, observer=runtime.observer, watch=runtime.watch, graph=runtime.graph,
-                ranks=runtime.ranks, sample=self.sample, adaptation=adaptation, begin=begin, pieces=pieces,
+                evaluated=self.evaluated, runtime=runtime, sample=self.sample, adaptation=adaptation, begin=begin, pieces=pieces,
             )
         )  # fmt: skip
 

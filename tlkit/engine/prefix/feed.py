@@ -19,9 +19,8 @@ from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.prefix.prefix_store import PrefixStore
 from tlkit.engine.prefix.stored_rows import StoredRows
-from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.engine.runtime import Runtime
 from tlkit.engine.step.graph import CudaBackend
-from tlkit.events import Observer
 from tlkit.network.network import Network
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.plugin import Backbone
@@ -41,24 +40,19 @@ class Feed:
         phase: The phase that is fed.
         train: Training images.
         evaluated: Validation and test images.
-        device: The device that batches are on.
-        observer: Receives the progress of storing.
-        watch: Called between chunks; may raise to stop.
-        graph: Capture the fixed prefix where the device can.
-        ranks: The processes of the run: each computes a part of what is stored, and reads all of it.
+        runtime: Where batches are; each of several processes computes a part of what is stored, and reads all of it.
     """
 
     def __init__(
-        self, network: Network, backbone: Backbone, plan: Plan, phase: PhasePlan, train: TrainingPart, evaluated: Evaluated, *,
-        device: torch.device, observer: Observer, watch: Watch, graph: bool = True, ranks: Ranks = ALONE,
+        self, network: Network, backbone: Backbone, plan: Plan, phase: PhasePlan, train: TrainingPart, evaluated: Evaluated,
+        runtime: Runtime,
     ) -> None:  # fmt: skip
-        self._ranks = ranks
         self._network, self._plan, self._phase = network, plan, phase
-        self._device, self._observer, self._watch = device, observer, watch
+        self._runtime, self._device = runtime, runtime.device
         self._train, self._evaluated = train, evaluated
         self._target = None if evaluated.target is None else evaluated.target.at(phase.image_size)
         self._cut = len(phase.prefix)
-        self._backend = CudaBackend(device) if graph and device.type == "cuda" else None
+        self._backend = CudaBackend(self._device) if runtime.graph and self._device.type == "cuda" else None
         self._prefix = self._build(train)
         self._rows: dict[int, StoredRows] = {}
         self.prefix_seconds = 0.0  # spent in the fixed prefix for batches, so far
@@ -66,14 +60,12 @@ class Feed:
             fixed = phase.fixed
             kinds = {fixed.reason: fixed.not_stored, fixed.evaluation_reason: fixed.evaluation_not_stored}
             for why in (reason for reason, kind in kinds.items() if kind is NotStored.NO_ROOM):
-                observer.note(f"{why}; the fixed prefix is computed again every epoch")
-            store = PrefixStore(
-                self._prefix, network, backbone, plan, phase, channels=train.pictures.geometry.shape[2], device=device,
-                observer=observer, watch=watch, ranks=ranks,
-            )  # fmt: skip
+                runtime.observer.note(f"{why}; the fixed prefix is computed again every epoch")
+            channels = train.pictures.geometry.shape[2]
+            store = PrefixStore(self._prefix, network, backbone, plan, phase, runtime, channels=channels)
             self._keep(store, [train, *self._beside], fixed.train)
             self._keep(store, evaluated.fed, fixed.evaluation)
-        if device.type != "cpu":
+        if self._device.type != "cpu":
             self._settle()
 
     def train(self, order: Indices, epoch: int, size: int | None = None) -> Iterator[Batch]:
@@ -178,8 +170,8 @@ class Feed:
         if rows is not None:
             pieces, start = rows.batches(order, epoch, self._device, chunk), rows.stages
         for x in pieces:
-            if self._ranks.size == 1:  # several processes stop together, between two steps
-                self._watch()
+            if self._runtime.ranks.size == 1:  # several processes stop together, between two steps
+                self._runtime.watch()
             began = time.perf_counter()
             out = self._prefix(x, start=start)
             self.prefix_seconds += time.perf_counter() - began
@@ -190,7 +182,9 @@ class Feed:
         if fixed is None:
             return None
         sample = train.inputs(train.indices[:1], 0, self._device)
-        return prefix.build(self._network, self._cut, fixed, sample=sample, backend=self._backend, note=self._observer.note)
+        return prefix.build(
+            self._network, self._cut, fixed, sample=sample, backend=self._backend, note=self._runtime.observer.note
+        )
 
     def _keep(self, store: PrefixStore, parts: Sequence[Part], planned: StorePlan | None) -> None:
         """Let rows of parts be stored where that is planned; where it fails, they are computed in every epoch."""

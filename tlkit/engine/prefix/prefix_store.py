@@ -18,9 +18,9 @@ from tlkit.engine.images.parts import Part, TrainingPart
 from tlkit.engine.images.pictures import Indices
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.prefix.stored_rows import StoredRows
-from tlkit.engine.ranks.ranks import Ranks, turns
+from tlkit.engine.ranks.ranks import turns
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import StoreError
-from tlkit.events import Observer
 from tlkit.network import device_memory
 from tlkit.network.network import Network
 from tlkit.plans.plan import PhasePlan, Plan
@@ -42,20 +42,16 @@ class PrefixStore:
         backbone: The plugin that built them: its code is part of the key of what is stored.
         plan: The run's plan.
         phase: The phase that is fed.
+        runtime: Where outputs are computed; each of several processes computes a part of what is stored, and reads all of it.
         channels: Of the images.
-        device: The device that outputs are computed on.
-        observer: Receives the progress of storing.
-        watch: Called between chunks; may raise to stop.
-        ranks: The processes of the run: each computes a part of what is stored, and reads all of it.
     """
 
     def __init__(
-        self, prefix: Prefix, network: Network, backbone: Backbone, plan: Plan, phase: PhasePlan, *,
-        channels: int, device: torch.device, observer: Observer, watch: Callable[[], None], ranks: Ranks,
+        self, prefix: Prefix, network: Network, backbone: Backbone, plan: Plan, phase: PhasePlan, runtime: Runtime, *,
+        channels: int,
     ) -> None:  # fmt: skip
         self._prefix, self._network, self._backbone, self._plan, self._phase = prefix, network, backbone, plan, phase
-        self._device, self._observer, self._watch, self._ranks = device, observer, watch, ranks
-        self._channels = channels
+        self._runtime, self._channels = runtime, channels
         self._origins: dict[tuple[int, Size], row_keys.Origin] = {}
 
     def rows(self, part: Part, planned: StorePlan) -> StoredRows | None:
@@ -93,15 +89,15 @@ class PrefixStore:
             StoreError: it cannot be stored.
         """
         failed: StoreError | None = None
-        for mine in turns(self._ranks):
+        for mine in turns(self._runtime.ranks):
             if failed is None:  # else the others are only waited for
                 try:
                     entry = open_()
                     own = mine(np.arange(len(keys)))
                     absent = own[entry.missing(keys[own])]
                     held: AbstractContextManager[bool] = nullcontext(False)
-                    if len(absent) and self._ranks.size == 1:  # else the processes of one run divide the rows
-                        held = filling.alone(entry.digest, watch=self._watch, note=self._observer.note)
+                    if len(absent) and self._runtime.ranks.size == 1:  # else the processes of one run divide the rows
+                        held = filling.alone(entry.digest, watch=self._runtime.watch, note=self._runtime.observer.note)
                     with held as waited:
                         if waited:
                             entry = open_()
@@ -119,7 +115,7 @@ class PrefixStore:
         if (stages, size) not in self._origins:
             table = self._plan.tables.backbone
             self._origins[stages, size] = row_keys.prefix(
-                self._network, stages, self._prefix.plan, backbone=table.name, options=table.options, device=self._device,
+                self._network, stages, self._prefix.plan, backbone=table.name, options=table.options, device=self._runtime.device,
                 build=self._backbone.build,
             ) | {"fingerprint": self._prefix.fingerprint(size, stop=stages, channels=self._channels)}  # fmt: skip
         return self._origins[stages, size]
@@ -141,17 +137,17 @@ class PrefixStore:
         def computed() -> Iterator[Tensor]:
             for slot, view in enumerate(views):
                 mine = absent[absent // len(part.indices) == slot] % len(part.indices)
-                for pixels in inputs(part, part.indices[mine], view - before, self._device, self._prefix.plan.chunk):
-                    self._watch()
+                for pixels in inputs(part, part.indices[mine], view - before, self._runtime.device, self._prefix.plan.chunk):
+                    self._runtime.watch()
                     with device_memory.spent_on("prefix"):
                         x = self._prefix(pixels, stop=stages)
                     yield _row(x, self._prefix.plan.compute_format.layout)
 
         done = 0
-        for rows in transfer.to_host(computed(), self._device):
+        for rows in transfer.to_host(computed(), self._runtime.device):
             yield _to_numpy(rows)
             done += len(rows)
-            self._observer.storing(done, len(absent))
+            self._runtime.observer.storing(done, len(absent))
 
 
 def _of_views(keys: Keys, indices: Indices, views: Sequence[int]) -> Keys:
