@@ -53,7 +53,7 @@ def training(
     )
     images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
     runtime = Runtime(device, observer)
-    prepared = preparation.prepare(job, runtime, library=Library(images, keep=keep), images=images)
+    prepared = preparation.prepare(job, runtime, library=Library(images, keep=keep))
     prepared = replace(prepared, plan=change(prepared.plan))
     fit = prepared.learner(replace(runtime, watch=watch))
     return Training(prepared, fit.network, fit)

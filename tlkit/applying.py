@@ -266,9 +266,7 @@ def _combine(there: _There, setup: Setup) -> None:
         return
     best = () if searching is None else searching.best_jobs(searching.record())
     every = (*there.asked.wanted, *there.others, *best)
-    combining.combine(
-        ensemble, there.folder, trained.current, every, device=setup.runtime.device, observer=setup.runtime.observer
-    )
+    combining.combine(ensemble, there.folder, trained.current, every, setup.runtime)
 
 
 def _lacks_ensembles(summary: Summary) -> bool:

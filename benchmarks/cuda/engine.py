@@ -218,7 +218,7 @@ def _prepared(recipe: Path, device: torch.device, notes: list[str]) -> Fit:
     observer = Observer()
     observer.note = notes.append
     runtime = Runtime(device, observer)
-    fit = preparation.prepare(job, runtime, library=Library(images), images=images).learner(runtime)
+    fit = preparation.prepare(job, runtime, library=Library(images)).learner(runtime)
     assert isinstance(fit, Fit)  # it trains by steps
     return fit
 

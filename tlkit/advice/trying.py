@@ -282,7 +282,7 @@ class Trials:
         )
 
     def _prepared(self, job: Job, runtime: Runtime) -> Prepared:
-        return preparation.prepare(job, runtime, library=self._library, images=self._images)
+        return preparation.prepare(job, runtime, library=self._library)
 
     def _ranking_error(self, job: Job) -> float:
         """Return the standard error of the mean AUROC on the validation images."""

@@ -78,7 +78,7 @@ class Training:
         runtime = Runtime(self.device, shown)
         with naming.named(self.job.resolved.where):
             prepared = preparation.prepare(
-                self.job, runtime, library=Library(self.images, note=shown.note), images=self.images, network=self.network
+                self.job, runtime, library=Library(self.images, note=shown.note), network=self.network
             )
         prepared, _ = range_tests.settled(prepared, runtime)
         plan, self.split = prepared.plan, prepared.split

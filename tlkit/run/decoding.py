@@ -12,9 +12,8 @@ from tlkit.compiler import canvas
 from tlkit.engine.images.library import Library
 from tlkit.engine.images.parts import Evaluated, Part, TargetPart
 from tlkit.engine.images.pictures import Indices
-from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import DataError, TlkitError
-from tlkit.events import Observer
 from tlkit.plans import arm_checks, dataset_facts, dataset_images, other_parts, overlap, target_copies, unlabelled
 from tlkit.plans.dataset_facts import DataFacts
 from tlkit.plans.dataset_parts import Selected, select
@@ -76,21 +75,19 @@ class Decoded:
         return {"format": FORMAT, "skipped": self.skipped, **known, **positions}
 
 
-def decode_job(job: Job, library: Library, images: Images, observer: Observer, *, ranks: Ranks = ALONE) -> Decoded:
+def decode_job(job: Job, library: Library, runtime: Runtime) -> Decoded:
     """Choose a job's images, decode them, and count them.
 
     Args:
         job: One run.
-        library: Decoded pictures of `images`.
-        images: The data set.
-        observer: Receives the progress of decoding.
-        ranks: The processes of the run; each decodes a part of the images into the store.
+        library: Pictures of its data set.
+        runtime: Where they are decoded; each of several processes decodes a part of the images into the store.
 
     Raises:
         DataError: an image cannot be decoded, unless the recipe says to skip such; or a part or a class has no image left.
         TlkitError: early stopping has no validation images to watch.
     """
-    began = time.perf_counter()
+    began, images = time.perf_counter(), library.images
     chosen = select(job.resolved, images, seed=job.seed, fold=job.fold)
     others = {name: _other(job, name, images) for name in job.resolved.also}
     more = _more(job)
@@ -99,17 +96,16 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     tested = [other.images.splits[part.split] for other in others.values() for part in (other.test, other.target) if part]
     resolved = canvas.settled(job.resolved, [*images.splits.values(), *tested], classes=len(images.classes))
     job = replace(job, resolved=resolved)
-    reader = PartReader(resolved, observer, ranks, classes=len(images.classes))
+    reader = PartReader(resolved, library, runtime)
     can = overlap.droppable(chosen["validation"].split if "validation" in chosen else None)
     if resolved.arm.data.on_overlap == "error":  # before minutes of decoding
         overlap.refuse(dataset_facts.file_overlaps(images, chosen, others, more), droppable=can)
-    geometry = training_geometry.of_evaluation(resolved)
-    parts = {name: reader.own(name, selected, library, images, geometry) for name, selected in chosen.items()}
-    also = {name: reader.also(name, other, library, geometry) for name, other in others.items()}
-    target, compared = reader.target(others, library, geometry)
+    parts = {name: reader.own(name, selected) for name, selected in chosen.items()}
+    also = {name: reader.also(name, other) for name, other in others.items()}
+    target, compared = reader.target(others)
     learned = {} if compared is None else {overlap.TARGET: compared}
     if more is not None:
-        target = reader.unlabelled(more, library, geometry)
+        target = reader.unlabelled(more)
         learned[overlap.UNLABELLED] = target.part
     if target is not None:  # again, as images that cannot be decoded are left out
         other_parts.refuse_all_labelled(resolved, target.name, images=len(target.part.indices), labelled=len(target.labelled))
@@ -119,7 +115,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     if len(dropped) and "train" in parts:
         part_reader.refuse_lost_class(images, chosen["train"].indices, parts["train"], [overlap.dropped(len(dropped))])
     for name in dataset_facts.low_resolution(resolved.arm, parts):  # of the images of "test", so they overlap as those do
-        smaller = replace(geometry, shrink=resolved.arm.also[name].shrink)
+        smaller = replace(reader.geometry, shrink=resolved.arm.also[name].shrink)
         also[name] = reader.part(library.pictures(chosen["test"].split, smaller), parts["test"].indices)
     evaluated = Evaluated(parts.get("validation"), parts.get("test"), also, target)
     _note_unused(library, reader.skipped, dataset_facts.said(job.found["data"], images, chosen))
@@ -130,7 +126,7 @@ def decode_job(job: Job, library: Library, images: Images, observer: Observer, *
     for line in same:
         library.note(line)
     facts = replace(facts, warnings=(*facts.warnings, *other_parts.warnings(resolved, others), *same))
-    resized = reader.sizes(chosen["train"].split, training, library, images) if "train" in parts else reader.adapted_sizes
+    resized = reader.sizes(chosen["train"].split, training) if "train" in parts else reader.adapted_sizes
     return Decoded(
         resolved,
         training,

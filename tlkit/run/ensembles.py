@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from torch import Tensor
 from tlkit import files, tasks
 from tlkit.engine.images.library import Library
 from tlkit.engine.images.parts import Part
+from tlkit.engine.ranks.ranks import ALONE
+from tlkit.engine.runtime import Runtime
 from tlkit.errors import Interrupted, RunFolderError, TlkitError
-from tlkit.events import Observer
 from tlkit.network import weights
 from tlkit.plans import dataset_images, plan_json
 from tlkit.plans.jobs import Job
@@ -37,9 +38,8 @@ _OTHER_VALIDATION = "its members have different validation images, so none could
 
 
 def combine(
-    ensemble: Ensemble, recipe_folder: Path, current: Mapping[Coordinates, Path], jobs: Sequence[Job], *,
-    device: torch.device, observer: Observer,
-) -> None:  # fmt: skip
+    ensemble: Ensemble, recipe_folder: Path, current: Mapping[Coordinates, Path], jobs: Sequence[Job], runtime: Runtime
+) -> None:
     """Compute what every ensemble of finished runs achieves, and write it to ensembles.json.
 
     Args:
@@ -47,8 +47,7 @@ def combine(
         recipe_folder: runs/<recipe>.
         current: Run folder of each run of the recipe.
         jobs: Those of its runs whose images and weights are here.
-        device: The device that a network with averaged weights is evaluated on.
-        observer: Receives the progress of decoding.
+        runtime: Where a network with averaged weights is evaluated; of several processes by this one alone.
 
     Raises:
         RunFailed: the file cannot be written.
@@ -59,6 +58,7 @@ def combine(
     wanted = ensembles.groups(ensemble, current)
     missing = ensembles.missing(recipe_folder, ensemble, wanted)
     with watching() as watch:
+        alone = replace(runtime, watch=watch, ranks=ALONE)
         found = [each for each in ensembles.read(recipe_folder, ensemble, wanted) if each.group not in missing]
         for group in missing:
             watch()
@@ -67,7 +67,7 @@ def combine(
                 if ensemble.average == "probabilities":
                     found.append(together.mean())
                 else:
-                    found.append(_Soup(together, libraries, device, observer, watch).greedy())
+                    found.append(_Soup(together, libraries, alone).greedy())
             except Interrupted:
                 raise
             except TlkitError as error:  # a damaged file, or images that are gone, take no result of the runs away
@@ -135,16 +135,12 @@ class _Soup:
     Attributes:
         members: Those that may be put in.
         libraries: Decoded pictures, by data set.
-        device: The device that it is evaluated on.
-        observer: Receives the progress of decoding.
-        watch: Called between batches; may raise to stop.
+        runtime: Where it is evaluated.
     """
 
     members: _Members
     libraries: dict[int, Library]
-    device: torch.device
-    observer: Observer
-    watch: Callable[[], None]
+    runtime: Runtime
 
     def greedy(self) -> Combined:
         """Put in one member after the other, the best first, and keep each with which the network is no worse on validation images.
@@ -195,7 +191,7 @@ class _Soup:
             weights.write(folder / self.members.group.weights, tensors, {"classes": json.dumps(predictor.classes)})
 
     def _load(self, index: int) -> Predictor:
-        return loading.load(self.members.folders[index], arm=None, device=self.device)
+        return loading.load(self.members.folders[index], arm=None, device=self.runtime.device)
 
     def _parts(self, index: int, predictor: Predictor) -> Mapping[str, Part]:
         """Return the held-out images as a member's network takes them."""
@@ -205,8 +201,8 @@ class _Soup:
         job = self.members.jobs[name]
         job = replace(job, resolved=replace(job.resolved, convention=predictor.convention))
         images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
-        library = self.libraries.setdefault(id(images), Library(images, note=self.observer.note))
-        return decoding.decode_job(job, library, images, self.observer).evaluated.parts
+        library = self.libraries.setdefault(id(images), Library(images, note=self.runtime.observer.note))
+        return decoding.decode_job(job, library, self.runtime).evaluated.parts
 
     def _worth(self, predictor: Predictor, part: Part) -> tuple[float, float]:
         by = self.members.plan.select_by
@@ -214,8 +210,8 @@ class _Soup:
 
     def _predict(self, predictor: Predictor, part: Part) -> Predictions:
         return evaluation.predictions(
-            predictor.network, part, batch_size=predictor.batch_size, device=self.device,
-            progress=lambda done, total: self.watch(),
+            predictor.network, part, batch_size=predictor.batch_size, device=self.runtime.device,
+            progress=lambda done, total: self.runtime.watch(),
         )  # fmt: skip
 
 

@@ -57,4 +57,4 @@ def _in_forms_of(plan: Plan, job: Job, runtime: Runtime) -> Prepared:
         if not plan.images.test:
             images = dataset_images.without_test(images)
         library = Library(images, note=runtime.observer.note)
-        return preparation.prepare(job, runtime, library=library, images=images, earlier=earlier)
+        return preparation.prepare(job, runtime, library=library, earlier=earlier)

@@ -122,7 +122,6 @@ def prepare(
     runtime: Runtime,
     *,
     library: Library,
-    images: Images,
     earlier: EarlierChoices | None = None,
     batch_size: int | None = None,
     network: Network | None = None,
@@ -133,8 +132,7 @@ def prepare(
     Args:
         job: One run.
         runtime: Where it is carried out; of several processes each decodes a part of the images, and the first measures alone.
-        library: Decoded pictures of `images`.
-        images: The data set.
+        library: Pictures of its data set.
         earlier: The measured choices of a run that is continued; None for a new run.
         batch_size: The batch size that "auto" chose for another seed of the arm; None if there is none.
         network: The network that the run begins from; by default it is built and gets the job's weights.
@@ -144,12 +142,12 @@ def prepare(
         DataError: an image cannot be decoded, unless the recipe says to skip such.
         RecipeError: the plan cannot be made.
     """
-    device, observer, ranks = runtime.device, runtime.observer, runtime.ranks
+    device, observer, ranks, images = runtime.device, runtime.observer, runtime.ranks, library.images
     job = replace(job, resolved=band_values.settled(job.resolved, images))
     if earlier is not None and earlier.input is not None:
         job = replace(job, resolved=replace(job.resolved, convention=earlier.input))
     decoded, convention = band_scaling.settle(
-        decoding.decode_job(job, library, images, observer, ranks=ranks),
+        decoding.decode_job(job, library, runtime),
         job.resolved.convention,
         spread=job.resolved.spread,
         note=library.note,

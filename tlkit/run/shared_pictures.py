@@ -25,6 +25,4 @@ def prepare(
         images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
         own = Library(images, note=runtime.observer.note, verify=verify, residency=residency)
         library = libraries.setdefault(id(images), own)
-        return preparation.prepare(
-            job, runtime, library=library, images=images, earlier=earlier, batch_size=batch_size, anew=anew
-        )
+        return preparation.prepare(job, runtime, library=library, earlier=earlier, batch_size=batch_size, anew=anew)
