@@ -51,7 +51,7 @@ def training(
     (job,) = (
         job for job in jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe)) if job.resolved.name == arm
     )
-    images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
+    images = dataset_images.images(job.resolved, job.found["data"])
     runtime = Runtime(device, observer)
     prepared = preparation.prepare(job, runtime, library=Library(images, keep=keep))
     prepared = replace(prepared, plan=change(prepared.plan))

@@ -214,7 +214,7 @@ def _prepared(recipe: Path, device: torch.device, notes: list[str]) -> Fit:
     places = Places(recipe=recipe.parent, offline=True)
     read, arms = resolve.load(recipe, [], places)
     (job,) = jobs.plan_jobs(read, arms, places, runs=recipe.parent, where=str(recipe))
-    images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
+    images = dataset_images.images(job.resolved, job.found["data"])
     observer = Observer()
     observer.note = notes.append
     runtime = Runtime(device, observer)

@@ -166,7 +166,7 @@ def test_stage_outputs_are_those_of_the_plain_network(pictures: Path, network: T
     ((ready,), _) = candidates.ready(named, arm, head="linear", places=places, where="x")
     resolved = ready.resolved
     found = data_files.find_data("folder", resolved.dataset, resolved.data_options, places, fetch=False)
-    images = dataset_images.images(resolved.dataset, found, resolved)
+    images = dataset_images.images(resolved, found)
     geometry = evaluation_geometry(resolved.image_size, resolved.convention, resolved.arm.data)
     some = np.arange(0, 36, 2)
     part = Part(Library(images).pictures("train", geometry), some, resolved.convention, tasks.get("single_label"))

@@ -52,7 +52,7 @@ def images(recipe: Path, data: Path) -> Images:
     _, arms = resolve.load(recipe, [], places)
     mine = arms["main"]
     found = data_files.find_data("arrays", mine.dataset, mine.data_options, places, fetch=False)
-    return dataset_images.images(mine.dataset, found, mine)
+    return dataset_images.images(mine, found)
 
 
 def test_a_replaced_file_is_read_again_in_the_same_process(recipe: Path, tmp_path: Path) -> None:

@@ -349,7 +349,7 @@ def test_chest_x_rays_are_split_by_patient(tmp_path: Path) -> None:
         assert plan.images.source == "counted"
     arm = resolve.load(path, (), places)[1]["everything"]
     found = data_files.find_data("folder", arm.dataset, arm.data_options, places, fetch=False)
-    images = dataset_images.images(arm.dataset, found, arm)
+    images = dataset_images.images(arm, found)
     chosen = dataset_parts.select(arm, images, seed=0)
     patients = images.splits["train"].groups
     sides = [

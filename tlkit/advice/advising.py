@@ -174,7 +174,7 @@ def images_of(source: Source) -> tuple[DataFiles, Images, Mapping[str, Selected]
     """Return the images and their parts; test images are among them by name alone."""
     resolved = source.resolved
     found = data_files.find_data(resolved.arm.data.name, resolved.dataset, resolved.data_options, source.places, fetch=True)
-    images = dataset_images.images(resolved.dataset, found, resolved)
+    images = dataset_images.images(resolved, found)
     fold, *_ = jobs.folds_of(source.recipe.folds)
     return found, images, dataset_parts.select(resolved, images, seed=source.recipe.seeds[0], fold=fold)
 

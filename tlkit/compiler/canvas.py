@@ -33,7 +33,7 @@ def known(resolved: Resolved, places: Places) -> Resolved:
         return resolved
     with suppress(DataMissing):
         found = job_inputs.known_data(resolved, places)
-        images = dataset_images.images(resolved.dataset, found, resolved)
+        images = dataset_images.images(resolved, found)
         largest = _largest(resolved, images, images.splits)
         for name, source in resolved.also.items():
             with suppress(DataMissing):

@@ -27,7 +27,7 @@ from tlkit.model.setup import UNTRAINED, Setup, input_keys
 from tlkit.network import shapes
 from tlkit.network.network import Network
 from tlkit.plans import band_values, dataset_images
-from tlkit.plans.resolved import Resolved, Source
+from tlkit.plans.resolved import Resolved
 from tlkit.plugin import Images, Split
 from tlkit.recipe import naming
 from tlkit.run import evaluation as run_evaluation
@@ -71,8 +71,7 @@ def asked(
         return Asked(inputs.whole(images), resolved, "")
     job = setup.job(resolved, places, where=where)
     with naming.named(where):
-        source = Source(resolved.arm.data.name, resolved.dataset, resolved.data_options)
-        images, part, left_out = dataset_images.evaluated_images(source, job.found["data"])
+        images, part, left_out = dataset_images.evaluated_images(resolved.source, job.found["data"])
         dataset_images.check_task(resolved, images.splits[part].targets)
     said, fits = f"the test part of {x}", seen.of(job)
     if part == "test" and tested(fits, job):

@@ -182,7 +182,7 @@ class Setup:
         if given.images is not None:
             return given.images, replace(job, content=_content(given.images))
         with naming.named(job.resolved.where):
-            return dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved), job
+            return dataset_images.images(job.resolved, job.found["data"]), job
 
     def validated(self, images: Images, job: Job, held_out: Given) -> tuple[Images, Job]:
         """Return images with those of `validation_data` in the split "validation", and the job for them."""
@@ -204,7 +204,7 @@ class Setup:
         resolved, places = self.resolved(where=where, more=data, given=given)
         found = self.job(resolved, places, where=where).found["data"]
         with naming.named(where):
-            return dataset_images.images(resolved.dataset, found, resolved)
+            return dataset_images.images(resolved, found)
 
 
 def least_epochs(freeze: Mapping[str, Any], schedule: Mapping[str, Any]) -> int:

@@ -28,7 +28,7 @@ def known(resolved: Resolved, places: Places) -> Resolved:
         return resolved
     with suppress(DataMissing):
         found = job_inputs.known_data(resolved, places)
-        return settled(resolved, dataset_images.images(resolved.dataset, found, resolved))
+        return settled(resolved, dataset_images.images(resolved, found))
     return resolved
 
 

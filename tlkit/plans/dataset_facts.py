@@ -89,7 +89,7 @@ def known(
                 error.problem, *error.hints, f"to plan without images, say how many classes: {option('classes')}"
             ) from error
         return _nominal(resolved, dataset, seed, assumed, fold)
-    mine = dataset_images.images(dataset, found, resolved)
+    mine = dataset_images.images(resolved, found)
     also: dict[str, OtherParts] = {}
     unread: list[str] = []
     for name, source in resolved.also.items():

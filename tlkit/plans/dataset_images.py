@@ -10,13 +10,12 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel
 
 from tlkit import file_digests, tasks
 from tlkit.errors import DataError, RecipeError, TlkitError, first_few
 from tlkit.plans import other_parts
 from tlkit.plans.resolved import Resolved, Source
-from tlkit.plugin import DataFiles, Dataset, Images, Split
+from tlkit.plugin import DataFiles, Images, Split
 from tlkit.plugin.members import Joined, joined
 from tlkit.recipe.messages import dotted
 from tlkit.sources import datasets
@@ -26,8 +25,8 @@ from tlkit.tasks.task import Rows
 Pooled = Literal["none", "held out", "all"]
 
 
-def images(dataset: Dataset, found: DataFiles, resolved: Resolved) -> Images:
-    """Read a data set, once for as long as its files do not change and no few others are read.
+def images(resolved: Resolved, found: DataFiles) -> Images:
+    """Read the data set of [data], once for as long as its files do not change and no few others are read.
 
     Where the recipe splits all of its images anew, they are all in "train". With cross-validation, test images that were held out
     from the training images are among them again.
@@ -36,7 +35,7 @@ def images(dataset: Dataset, found: DataFiles, resolved: Resolved) -> Images:
         RecipeError: the head's task cannot learn from the targets of these images.
     """
     pooled: Pooled = "all" if resolved.arm.data.split.fractions is not None else "held out" if resolved.folds else "none"
-    read = _read(_Key(dataset, found, resolved.data_options, pooled=pooled))
+    read = _read(_Key(resolved.source, found, pooled=pooled))
     check_task(resolved, read.splits["train"].targets)
     return read
 
@@ -61,7 +60,7 @@ def other_images(resolved: Resolved, name: str, found: DataFiles, classes: tuple
         DataError: it has no test images, or images of another class.
     """
     source, where = resolved.also[name], dotted("also", name)
-    key = _Key(source.dataset, found, source.options, pooled="none")
+    key = _Key(source, found, pooled="none")
     images = _read(key)
     if "test" not in images.splits and resolved.arm.also[name].split.per_class is None:
         raise DataError(f"{where}: {source.name} has no test images.", "another data set, or options that give it some")
@@ -85,7 +84,7 @@ def unlabelled_images(source: Source, found: DataFiles) -> Images:
     Returns:
         The images in one split, "all", each with the label 0.
     """
-    return _without_labels(_Key(source.dataset, found, source.options, pooled="none"))
+    return _without_labels(_Key(source, found, pooled="none"))
 
 
 def labelled_images(source: Source, found: DataFiles, classes: tuple[str, ...], *, where: str) -> tuple[Images, str]:
@@ -141,7 +140,7 @@ def _labelled(key: _Key, classes: tuple[str, ...], whole: bool) -> Images:
 
 @lru_cache(maxsize=2)
 def _without_labels(key: _Key) -> Images:
-    split = _pooled(datasets.read_data(key.dataset, key.found, key.options))
+    split = _pooled(datasets.read_data(key.source.dataset, key.found, key.source.options))
     nothing = np.zeros(len(split.targets), dtype=np.int64)
     return Images(("image",), {other_parts.ALL: replace(split, targets=nothing, groups=None)})
 
@@ -171,9 +170,9 @@ def check_task(resolved: Resolved, targets: Rows) -> None:
 class _Key:
     """Makes `_read` remember by what determines the images."""
 
-    def __init__(self, dataset: Dataset, found: DataFiles, options: BaseModel | None, *, pooled: Pooled) -> None:
-        self.dataset, self.found, self.options, self.pooled = dataset, found, options, pooled
-        self._same = (dataset.read, found, repr(self.options), file_digests.states(found.files), self.pooled)
+    def __init__(self, source: Source, found: DataFiles, *, pooled: Pooled) -> None:
+        self.source, self.found, self.pooled = source, found, pooled
+        self._same = (source.dataset.read, found, repr(source.options), file_digests.states(found.files), pooled)
 
     def __hash__(self) -> int:
         return hash(self._same)
@@ -184,7 +183,7 @@ class _Key:
 
 @lru_cache(maxsize=3)  # images may be gigabytes
 def _read(key: _Key) -> Images:
-    images = datasets.read_data(key.dataset, key.found, key.options)
+    images = datasets.read_data(key.source.dataset, key.found, key.source.options)
     if key.pooled == "all" or (key.pooled == "held out" and images.test_held_out):
         return Images(images.classes, {"train": _pooled(images)})
     datasets.refuse_unlearnable(images, str(key.found.root))

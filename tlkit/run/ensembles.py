@@ -200,7 +200,7 @@ class _Soup:
             raise RunFolderError(f"{name}: its images are not here.")
         job = self.members.jobs[name]
         job = replace(job, resolved=replace(job.resolved, convention=predictor.convention))
-        images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
+        images = dataset_images.images(job.resolved, job.found["data"])
         library = self.libraries.setdefault(id(images), Library(images, note=self.runtime.observer.note))
         return decoding.decode_job(job, library, self.runtime).evaluated.parts
 

@@ -48,7 +48,7 @@ def find(run: Path, places: Places) -> tuple[Images, dict[str, Selected]]:
     with naming.named(str(path)):
         found = data_files.find_data(arm.data.name, resolved.dataset, resolved.data_options, places, fetch=False)
         _refuse_others(run, known["inputs"], resolved, found)
-        images = dataset_images.images(resolved.dataset, found, resolved)
+        images = dataset_images.images(resolved, found)
     return images, _parts(run, images)
 
 

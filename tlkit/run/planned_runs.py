@@ -53,7 +53,7 @@ def _in_forms_of(plan: Plan, job: Job, runtime: Runtime) -> Prepared:
         plan.batch_size, plan.compute_format, prefixes, plan.kernels, plan.evaluation_format, scaled, auto_rates.kept(plan)
     )
     with naming.named(job.resolved.where):
-        images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
+        images = dataset_images.images(job.resolved, job.found["data"])
         if not plan.images.test:
             images = dataset_images.without_test(images)
         library = Library(images, note=runtime.observer.note)

@@ -22,7 +22,7 @@ def prepare(
     The other arguments are those of `preparation.prepare`.
     """
     with naming.named(job.resolved.where):
-        images = dataset_images.images(job.resolved.dataset, job.found["data"], job.resolved)
+        images = dataset_images.images(job.resolved, job.found["data"])
         own = Library(images, note=runtime.observer.note, verify=verify, residency=residency)
         library = libraries.setdefault(id(images), own)
         return preparation.prepare(job, runtime, library=library, earlier=earlier, batch_size=batch_size, anew=anew)
