@@ -31,6 +31,8 @@ from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
 from tlkit.engine.transfer import PlainCopier
 from tlkit.inspection import embedding
+from tlkit.network import activations
+from tlkit.network.network import Network
 from tlkit.plugin import Boxes
 from tlkit.plugin.masks import IGNORED
 from tlkit.recipe.losses import LossTable
@@ -155,12 +157,21 @@ def test_the_memory_estimate_of_a_gpu_counts_the_loss_of_masks(recipe: Path, mon
 def test_the_memory_estimate_of_a_gpu_counts_a_picture_in_tiles_that_takes_more_than_a_batch(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And a tile in eval mode: of one that is a single value of a map, as 32 pixels are for ResNet-18, BatchNorm has no statistics."""
+    answer_bytes, training_mode = activations.answer_bytes, []
+
+    def seen(network: Network, **more: object) -> int:
+        training_mode.append(any(module.training for module in network.modules()))
+        return answer_bytes(network, **more)
+
+    monkeypatch.setattr(activations, "answer_bytes", seen)
     monkeypatch.setattr(tiles, "peak_bytes", lambda size, **_: 10**9)
-    prepared = training(recipe, "data.crop_size=16", "data.tile_size=32", "data.batch_size=4", keep=False).prepared
+    prepared = training(recipe, "data.crop_size=16", "data.tile_size=40", "data.batch_size=4", keep=False).prepared
     resolved, facts = prepared.decoded.resolved, prepared.decoded.facts
     for name, counts in (("cpu", 0), ("cuda", 1)):
         memory = compiler.compile_plan(resolved, facts, where="here", device=torch.device(name)).memory
         assert memory.activations // 10**9 == counts
+    assert training_mode == [False]
 
 
 @pytest.mark.parametrize("size", [(40, 100), (97, 130)])

@@ -13,6 +13,7 @@ from tlkit import tasks, units
 from tlkit.compiler import shared_networks
 from tlkit.compiler.loss_memory import loss_bytes
 from tlkit.engine import tiles
+from tlkit.engine.evaluate import evaluating
 from tlkit.engine.images.geometry import CROP_ROOM
 from tlkit.engine.kernels import functions
 from tlkit.errors import TlkitError
@@ -259,7 +260,8 @@ def _of_answers(draft: Draft, batch: int) -> int:
     images, size = (batch, draft.largest) if tile is None else (1, (tile, tile))
 
     def count() -> int:
-        return activations.answer_bytes(network, images=images, image_size=size, channels=channels)
+        with evaluating(network):  # of one image some layers that train have no statistics
+            return activations.answer_bytes(network, images=images, image_size=size, channels=channels)
 
     return shared_networks.once(network, ("answers", images, size), count)
 

@@ -57,7 +57,7 @@ def answer_bytes(network: Network, *, images: int, image_size: Size, channels: i
     """Return the peak bytes of inputs and outputs of layers that live at the same time while a network answers without gradients.
 
     Args:
-        network: The network on the meta device.
+        network: The network on the meta device, in eval mode.
         images: At a time.
         image_size: Height and width, pixels.
         channels: Of the input.
