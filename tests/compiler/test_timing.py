@@ -264,6 +264,18 @@ def test_a_network_that_cannot_be_run_at_all_is_the_plugins_error(
         )
 
 
+def test_that_memory_ran_out_in_float32_is_no_error_of_the_network() -> None:
+    """Where a recipe names another precision, float32 is tried after it, and takes more memory."""
+
+    def make(compute_format: ComputeFormat) -> format_timing.Made:
+        if compute_format == PLAIN_FORMAT:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        raise RuntimeError("expected float32")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        format_timing.time_each(make, (HALF_LAST,), 1, torch.device("cpu"), lambda: None)
+
+
 def test_one_form_is_held_at_a_time() -> None:
     held: list[weakref.ref[nn.Module]] = []
 

@@ -87,6 +87,8 @@ def time_each(
         try:
             make(PLAIN_FORMAT)
         except _RAISED as failure:
+            if machine.is_out_of_memory(failure):
+                raise
             raise _cannot_run(failure) from failure
     return tuple(timings[compute_format] for compute_format in forms)
 
