@@ -328,5 +328,5 @@ def test_images_that_are_arrays_and_a_solved_head_are_inspected(toy_recipe: Path
 def test_images_that_come_with_a_plugin_are_named_and_not_where_it_is_installed(toy_recipe: Path) -> None:
     recipe = toy_recipe.read_text().replace('name = "synthetic"', 'name = "fashion_mnist_mini"')
     toy_recipe.write_text(re.sub(r"\[data\.options\][^[]*", "", recipe))
-    found = api.inspect(toy_recipe, device="cpu")
+    found = api.inspect(toy_recipe, device="cpu", runs=toy_recipe.parent)
     assert findings_table.head(found).startswith("fashion_mnist_mini: 10 classes, ")
