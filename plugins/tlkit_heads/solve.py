@@ -100,6 +100,12 @@ def lda(options: LdaOptions, solving: Solving) -> Any:
     """Return linear discriminants with a shrunk covariance: of fewer images than features the plain one has no inverse."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+    seen = len(np.unique(solving.labels))
+    if solving.images <= seen:
+        raise TlkitError(
+            f"head.kind: lda needs more training images than classes, and there are {solving.images} of {seen} classes.",
+            'more images, or head.kind = "logistic"',
+        )
     model = LinearDiscriminantAnalysis(solver="lsqr")
     return _searched(model, options, solving, "shrinkage", options.shrinkage, default=0.5, tried=(0.01, 0.1, 0.5, 0.9))
 

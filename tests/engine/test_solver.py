@@ -22,6 +22,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from toy_training import training
 
+import tlkit
 from tlkit import plugin
 from tlkit.engine import estimator_checks, estimators
 from tlkit.engine.estimators import FittedHead
@@ -310,7 +311,6 @@ def test_a_solved_arm_reads_what_a_trained_one_stored(run: Cli, toy_recipe: Path
 
 
 def test_a_model_solves_its_head(tmp_path: Path) -> None:
-    import tlkit
 
     model = tlkit.Model("toy", head={"kind": "svm", "options": {"C": 1.0}}, classes=3, image_size=16)
     options = {"classes": 3, "train": 60, "test": 30, "size": 16}
@@ -320,19 +320,26 @@ def test_a_model_solves_its_head(tmp_path: Path) -> None:
 
 
 def test_a_plan_is_carried_out_by_epochs(toy_recipe: Path) -> None:
-    import tlkit
 
     (plan,) = tlkit.plan(toy_recipe, ["head.kind=lda"]).values()
     (epoch,) = tlkit.epochs(plan)
     assert epoch.best
 
 
-def test_more_neighbours_than_images_are_refused(run: Cli, toy_recipe: Path) -> None:
-    code, _, error = run("apply", toy_recipe, *[part for each in settings("knn") for part in ("--set", each)],
-                         "--set", "head.options.neighbors=500")  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "more", "words"),
+    [
+        ("knn", "head.options.neighbors=500", "head.options.neighbors: 500 of 72 training images"),
+        ("lda", "data.split.train=4", "head.kind: lda needs more training images than classes, and there are 4 of 4 classes"),
+    ],
+)
+def test_too_few_images_are_refused(run: Cli, toy_recipe: Path, kind: str, more: str, words: str) -> None:
+    code, _, error = run("apply", toy_recipe, *[part for each in [*settings(kind), more] for part in ("--set", each)])
     assert code in (1, 3)
-    assert "head.options.neighbors: 500 of 72 training images" in error
+    assert words in " ".join(error.split())
     assert "Traceback" not in error
+    with pytest.raises(RecipeError, match=words):
+        tlkit.plan(toy_recipe, [*settings(kind), more])
 
 
 def test_what_a_class_that_was_not_seen_is_answered_with_does_not_depend_on_the_other_images() -> None:

@@ -115,7 +115,7 @@ def known(
         resolved, mine, parts, also=tested, found=found, fold=fold, target=sum(targets), labelled=sum(labelled)
     )  # fmt: skip
     can = overlap.droppable(parts["validation"].split if "validation" in parts else None)
-    same = overlap.warnings(_overlaps(mine, parts, also, more), droppable=can, drop=table.on_overlap == "drop")
+    same = overlap.planned(_overlaps(mine, parts, also, more), droppable=can, on_overlap=table.on_overlap)
     sized = _usual_size(mine, table.channels) if augmentations.windows(table.augment) else None
     more_looks = [problem, of_masks, file_looks.small_pictures(resolved, mine, parts, sizes)]
     warned = (*counted.warnings, *other_parts.warnings(resolved, also), *unread, *same, *filter(None, more_looks))

@@ -32,6 +32,7 @@ _WORDS = {
     UNLABELLED: "images without labels that are trained on",
 }
 _DROP = 'data.on_overlap = "drop" leaves out'
+_BETTER = ": the result is better than for new images"
 _SHOWN = 5  # overlaps that an error names
 
 
@@ -73,8 +74,8 @@ class Overlap:
         are = "is" if self.count == 1 else "are"
         example = f" ({self.example[1]} is {self.example[0]})" if self.example else ""
         return (
-            f"overlap: {self.count:,} of {self.total:,} {self.second} images {are} identical to {_WORDS[self.first]}{example}: "
-            "the result is better than for new images"
+            f"overlap: {self.count:,} of {self.total:,} {self.second} images {are} identical to {_WORDS[self.first]}{example}"
+            f"{_BETTER}"
         )
 
 
@@ -135,6 +136,26 @@ def warnings(found: Sequence[Overlap], *, droppable: Collection[str], drop: bool
     wanted = [overlap for overlap in found if not (drop and overlap.first in droppable)]
     return tuple(
         overlap.line() + (f"; {_DROP} such training images" if overlap.first in droppable else "") for overlap in wanted
+    )
+
+
+def planned(found: Sequence[Overlap], *, droppable: Collection[str], on_overlap: OnOverlap) -> tuple[str, ...]:
+    """Return a line for each overlap that a plan sees, with what apply will do.
+
+    Args:
+        found: The overlaps.
+        droppable: As for `refuse`.
+        on_overlap: As in the recipe.
+    """
+    if on_overlap == "warn":
+        return warnings(found, droppable=droppable, drop=False)
+    if on_overlap == "error":
+        return tuple(f"{each.line()}; apply stops at them" for each in found)
+    return tuple(
+        f"{each.line().removesuffix(_BETTER)}; apply leaves such images out of {each.first}"
+        if each.first in droppable
+        else each.line()
+        for each in found
     )
 
 
