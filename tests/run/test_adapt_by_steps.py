@@ -400,6 +400,10 @@ def test_statistics_are_replaced_once_and_frozen_stages_keep_them(recipe: Path, 
         ),
         (["adapt.options.widths=3"], "adapt.options.widths"),
         (
+            ["adapt.method=mmd", "adapt.options={}", "data.batch_size=1"],
+            "adapt.method: mmd compares a batch of each domain, and data.batch_size is 1. 2 or more",
+        ),
+        (
             ["adapt.method=mmd", 'adapt.options.stages=["blok2"]'],
             'adapt.options.stages: toy has no stage "blok2" up to the one that the head reads. stages: stem, block1, block2 did you mean',
         ),

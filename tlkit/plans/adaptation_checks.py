@@ -104,6 +104,10 @@ def conflicts(arm: Arm, found: Adaptation, head: Head, *, solved: bool) -> Itera
             "it would learn which images are mixed.",
             "leave mixup and cutmix out, or a method that does not compare them: mcc, mme",
         )
+    if adapter is not None and adapter.compares and not adapter.domain_head and arm.data.batch_size == 1:
+        yield TlkitError(
+            f"adapt.method: {table.method} compares a batch of each domain, and data.batch_size is 1.", "2 or more"
+        )
     if adapter is not None and adapter.domain_head and auto_rates.is_auto(arm, maps.DOMAIN):
         yield TlkitError(
             f'{auto_rates.named(maps.DOMAIN)}: is "auto", and a range test takes steps of the source alone, in which no domain head trains.',
