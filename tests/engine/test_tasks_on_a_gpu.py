@@ -23,6 +23,7 @@ from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.explanation import excitation
 from tlkit.engine.images import device_batches
 from tlkit.engine.images.parts import Evaluated
+from tlkit.engine.ranks.ranks import ALONE, Group
 from tlkit.engine.ranks.shares import Whole
 from tlkit.engine.runtime import Runtime
 from tlkit.engine.step.counting import Counted
@@ -203,7 +204,7 @@ def test_batches_come_to_the_host_together(toy_recipe: Path, monkeypatch: pytest
         feed = SimpleNamespace(inputs=lambda *_, batches=batches: batches, held_out=lambda _, b=batches: [(x, None) for x in b])
         train = SimpleNamespace(pseudo=np.zeros(images, np.int64), indices=np.arange(images))
         monkeypatch.setattr(domain_features, "inputs", feed.inputs)
-        monkeypatch.setattr(embedding, "Feed", lambda *_, feed=feed, **__: feed)
+        monkeypatch.setattr(embedding, "Feed", lambda *given, feed=feed: feed if given[-1].ranks is ALONE else None)
         copied.clear()
         if what == "pseudo-labels":
             pseudo_labelling.label_(train, SimpleNamespace(part=None), answers, feed, watch=lambda: None)
@@ -216,7 +217,7 @@ def test_batches_come_to_the_host_together(toy_recipe: Path, monkeypatch: pytest
             domain_features.features(mine.network, part, np.arange(images), device=CPU)
         else:
             plan = replace(mine.plan, phases=(None,))
-            embedding.embed(mine.network, None, plan, part, Evaluated(None, part), Runtime(CPU))
+            embedding.embed(mine.network, None, plan, part, Evaluated(None, part), Runtime(CPU, ranks=Group(0, 2, 0, 2)))
         assert copied
         assert set(copied) == {2 if room == 1 and what in ("pseudo-labels", "inspection", "evaluation") else images}
 
