@@ -10,6 +10,7 @@ from toy_model import compiled, labels, pixels
 import tlkit
 from tlkit.engine.fit import Fit
 from tlkit.errors import OutOfMemory, RunFailed, TlkitError
+from tlkit.network.network import Network
 
 X, Y = pixels(), labels()
 CALLS: dict[str, Callable[[tlkit.Model], object]] = {
@@ -19,7 +20,7 @@ CALLS: dict[str, Callable[[tlkit.Model], object]] = {
 }
 
 
-def _exhaust(*_: object) -> None:
+def _exhaust(*_: object, **__: object) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 
@@ -38,7 +39,7 @@ def test_step_that_does_not_fit_is_a_message_and_the_model_goes_on(toy_recipe: P
         model.fit(X, Y, epochs=1, batch_size=8, verbose=0)
     assert "batch_size" in str(error.value)
     with monkeypatch.context() as patch:
-        patch.setattr(Fit, "is_sound", _exhaust)
+        patch.setattr(Fit, "is_sound", lambda _: [patch.setattr(Network, "to", _exhaust), _exhaust()])  # and no layout after it
         before = {name: tensor.clone() for name, tensor in model.network.tensors().items()}
         with pytest.raises(OutOfMemory, match="a batch of 8 images") as error:
             model.fit(X, Y, epochs=1, batch_size=8, verbose=0)

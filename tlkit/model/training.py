@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -121,7 +121,8 @@ class Training:
             raise
         finally:
             told.end("fit")
-            self.network.to(memory_format=torch.contiguous_format)
+            with suppress(torch.OutOfMemoryError, MemoryError):  # a layout changes no answer, and hides no error
+                self.network.to(memory_format=torch.contiguous_format)
             with torch.no_grad():
                 for name, tensor in self.network.tensors().items():
                     if name in best:
