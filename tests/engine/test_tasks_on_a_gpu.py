@@ -18,8 +18,8 @@ from tlkit import tasks
 from tlkit.compiler import compiler, memory_estimate
 from tlkit.compiler.loss_memory import loss_bytes
 from tlkit.engine import evaluate, host_rows, pseudo_labelling, tiles, transfer
-from tlkit.engine.answers import Answers
 from tlkit.engine.domains.batch_loss import DomainLoss
+from tlkit.engine.evaluation_forward import EvaluationForward
 from tlkit.engine.explanation import excitation
 from tlkit.engine.images import device_batches
 from tlkit.engine.images.parts import Evaluated
@@ -197,7 +197,7 @@ def test_batches_come_to_the_host_together(toy_recipe: Path, monkeypatch: pytest
     copied: list[int] = []
     cpu = Tensor.cpu
     monkeypatch.setattr(Tensor, "cpu", lambda rows: copied.append(len(rows)) or cpu(rows))
-    answers = Answers(mine.network, mine.plan, CPU)
+    forward = EvaluationForward(mine.network, mine.plan, CPU)
     for images, room in ((4, 1 << 28), (12, 1 << 28), (6, 1)):
         monkeypatch.setattr(host_rows, "_AT_ONCE", room)
         batches = list(torch.randn(images, 3, 16, 16).split(2))
@@ -207,10 +207,10 @@ def test_batches_come_to_the_host_together(toy_recipe: Path, monkeypatch: pytest
         monkeypatch.setattr(embedding, "Feed", lambda *given, feed=feed: feed if given[-1].ranks is ALONE else None)
         copied.clear()
         if what == "pseudo-labels":
-            pseudo_labelling.label_(train, SimpleNamespace(part=None), answers, feed, watch=lambda: None)
+            pseudo_labelling.label_(train, SimpleNamespace(part=None), forward, feed, watch=lambda: None)
         elif what == "evaluation":
             targets = torch.zeros(2, dtype=torch.int64)
-            evaluate.evaluate(mine.network, answers, [(x, targets) for x in batches], watch=lambda: None)
+            evaluate.evaluate(mine.network, forward, [(x, targets) for x in batches], watch=lambda: None)
         elif what == "patches":
             excitation.scan(mine.network, batches)
         elif what == "domains":

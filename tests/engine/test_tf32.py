@@ -11,7 +11,7 @@ from torch import nn
 from toy_step import made
 
 from tlkit.engine import tf32
-from tlkit.engine.answers import Answers
+from tlkit.engine.evaluation_forward import EvaluationForward
 from tlkit.engine.prefix import prefix
 from tlkit.engine.prefix.fold import folded
 from tlkit.engine.step.step import Step
@@ -134,7 +134,7 @@ def test_a_prefix_and_a_step_are_rounded_as_their_precision_says(toy_recipe: Pat
         step.begin_(1)
         step([(torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 3]))])
         assert len(seen) == 2
-        Answers(network, plan, torch.device("cpu"))(torch.randn(4, 3, 16, 16))
+        EvaluationForward(network, plan, torch.device("cpu"))(torch.randn(4, 3, 16, 16))
         fixed = PrefixPlan(ComputeFormat(precision), chunk=4)
         run = prefix.build(network, 2, fixed, sample=torch.randn(1, 3, 16, 16))
         del seen[3:]  # of building, which folds

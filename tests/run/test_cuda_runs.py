@@ -18,7 +18,7 @@ from toy_observers import SignalAfter
 from toy_training import training
 
 from tlkit import api
-from tlkit.engine import answers
+from tlkit.engine import evaluation_forward
 from tlkit.errors import Interrupted
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.recipe import augmentations
@@ -62,7 +62,7 @@ def test_a_graph_has_the_bits_of_steps_without_one(
     toy_recipe: Path, tmp_path: Path, device: str, kind: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two phases, dropout, a short last batch, evaluation by a graph: passes if every weight and every epoch's losses are the same."""
-    monkeypatch.setattr(answers, "OFTEN", 2)
+    monkeypatch.setattr(evaluation_forward, "OFTEN", 2)
     settings = [*SETTINGS[kind], PHASES, f"precision={precision}", "data.options.train=210"]
     watching = Watching()
     for graph in (True, False):

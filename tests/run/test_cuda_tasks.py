@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from toy_gpu import Watching, needs_cuda
 
 from tlkit import api
-from tlkit.engine import answers
+from tlkit.engine import evaluation_forward
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 @pytest.fixture(autouse=True)
 def _evaluated_by_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The few images of these tests too, so that what a graph answers is compared with what a run without one does."""
-    monkeypatch.setattr(answers, "OFTEN", 2)
+    monkeypatch.setattr(evaluation_forward, "OFTEN", 2)
 
 
 each_device = pytest.mark.parametrize(

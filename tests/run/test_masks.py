@@ -18,7 +18,7 @@ from toy_training import ends_with_the_same_bits, storing, training
 
 import tlkit
 from tlkit import api
-from tlkit.engine.answers import Answers
+from tlkit.engine.evaluation_forward import EvaluationForward
 from tlkit.errors import DataError, RecipeError, TlkitError
 from tlkit.plugin import ImageFile, members
 from tlkit.record import report_data
@@ -312,14 +312,14 @@ def test_pictures_that_no_tile_holds_are_evaluated_in_tiles_as_they_are_predicte
 def test_where_whole_pictures_do_not_fit_into_memory_the_tiles_that_the_message_offers_do(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answered = Answers._answered
+    answered = EvaluationForward._answered
 
-    def limited(self: Answers, x: torch.Tensor, *, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def limited(self: EvaluationForward, x: torch.Tensor, *, start: int) -> tuple[torch.Tensor, torch.Tensor]:
         if max(x.shape[-2:]) > 32:  # the canvas has 32 x 48 pixels
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return answered(self, x, start=start)
 
-    monkeypatch.setattr(Answers, "_answered", limited)
+    monkeypatch.setattr(EvaluationForward, "_answered", limited)
     (failure,) = api.apply(recipe, ["schedule.epochs=1"], runs=recipe.parent / "runs").failures
     assert "evaluation does not fit into the memory of cpu" in failure.problem
     setting = failure.hints[-1].removesuffix(" evaluates larger pictures in tiles")

@@ -16,8 +16,8 @@ from toy_observers import Notes, SignalAfter
 
 from tlkit import api
 from tlkit.api import Applied
-from tlkit.engine.answers import Answers
 from tlkit.engine.epoch_steps import in_pieces
+from tlkit.engine.evaluation_forward import EvaluationForward
 from tlkit.engine.fit import Fit
 from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.step.step import Step
@@ -97,7 +97,7 @@ def test_where_batchnorm_trains_the_batch_that_fits_is_named(toy_recipe: Path, m
 
 
 def test_evaluation_that_does_not_fit_is_named_and_halves_no_step(toy_recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Answers, "__call__", exhausted)
+    monkeypatch.setattr(EvaluationForward, "__call__", exhausted)
     notes = Notes()
     (failure,) = applied(toy_recipe, "runs", observer=notes).failures
     assert failure.problem == "main, seed 0: evaluation does not fit into the memory of cpu: 16 images at a time."
@@ -114,7 +114,7 @@ def test_what_fails_for_want_of_memory_while_a_run_ends_hides_nothing(
     with pytest.raises(Interrupted, match="stopped by SIGTERM after 1 of 2 epochs, which are saved"):
         applied(toy_recipe, "stopped", observer=SignalAfter(2, step=2))
     assert json.loads((run_of(toy_recipe, "stopped") / "result.json").read_text())["status"] == "interrupted"
-    monkeypatch.setattr(Answers, "__call__", exhausted)
+    monkeypatch.setattr(EvaluationForward, "__call__", exhausted)
     monkeypatch.setattr(_Writer, "_ended", exhausted)
     (failure,) = applied(toy_recipe, "failed").failures
     assert failure.problem == "main, seed 0: evaluation does not fit into the memory of cpu: 16 images at a time."

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from tlkit.engine.answers import Answers
 from tlkit.engine.domains import scores as domain_scores
 from tlkit.engine.epoch_steps import LOWER
 from tlkit.engine.evaluate import evaluate, evaluating
+from tlkit.engine.evaluation_forward import EvaluationForward
 from tlkit.engine.images.parts import Part
 from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Feed
@@ -25,16 +25,16 @@ class EpochScores:
     """Evaluates the network that is trained, by the weights that it holds; `feed` is what feeds the epoch's phase.
 
     Args:
-        answers: Of the network.
+        forward: Of the network.
         given: What the run learns with.
 
     Attributes:
         predictions: Of the last evaluation, by split.
     """
 
-    def __init__(self, answers: Answers, given: Learning) -> None:
+    def __init__(self, forward: EvaluationForward, given: Learning) -> None:
         self.predictions: dict[str, Predictions] = {}
-        self._answers = answers
+        self._forward = forward
         self._plan = given.plan
         self._network = given.network
         self._given, self._runtime = given, given.runtime
@@ -79,7 +79,7 @@ class EpochScores:
         mine = self._shared(part)
         batches = feed.held_out(part, mine.indices)
         predictions = self.predictions[split] = evaluate(
-            self._network, self._answers, batches, watch=watch, together=mine.together, shown=mine,
+            self._network, self._forward, batches, watch=watch, together=mine.together, shown=mine,
             masks=masks,
         )  # fmt: skip
         scores = scoring.quick(predictions, asked=self._plan.select_by if split == "validation" else "")
@@ -99,7 +99,7 @@ class EpochScores:
         with evaluating(self._network), torch.inference_mode():
             for x in feed.inputs(part, mine.indices):
                 self._runtime.watch()
-                features, logits = self._answers(x)
+                features, logits = self._forward(x)
                 if clusters:
                     read.append(features.flatten(1))
                 probabilities.append(self._network.task.probabilities(logits))
@@ -115,7 +115,7 @@ class EpochScores:
             self._given.train.augment or self._plan.phase(number).image_size is not None or self._plan.tile is not None
         )
         batches = feed.held_out(self._given.sample, mine.indices) if as_they_are else feed.train(mine.indices, number - 1)
-        found = evaluate(self._network, self._answers, batches, watch=self._evaluating, together=mine.together)
+        found = evaluate(self._network, self._forward, batches, watch=self._evaluating, together=mine.together)
         return scoring.basic(found) | {"images": len(self._given.sample.indices)}
 
     @property

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from tlkit.engine import pseudo_labelling
-from tlkit.engine.answers import Answers
 from tlkit.engine.domains import batch_loss
 from tlkit.engine.domains.batch_loss import DomainLoss
 from tlkit.engine.epoch_scores import EpochScores
 from tlkit.engine.epoch_steps import EpochSteps
+from tlkit.engine.evaluation_forward import EvaluationForward
 from tlkit.engine.images.parts import ALSO
 from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Feed
@@ -62,8 +62,8 @@ class Fit:
         self._steps = EpochSteps(self._step, given, graph=self._graph, target=target)
         self._feed: tuple[PhasePlan, Feed] | None = None
         backend = CudaBackend(device) if self._graph else None
-        self._answers = Answers(network, plan, device, backend=backend, note=given.runtime.observer.note)
-        self._scores = EpochScores(self._answers, given)
+        self._forward = EvaluationForward(network, plan, device, backend=backend, note=given.runtime.observer.note)
+        self._scores = EpochScores(self._forward, given)
         self._random: dict[
             str, Tensor
         ] = {}  # the generators' states after the last step of an epoch that was left in the middle
@@ -116,7 +116,7 @@ class Fit:
                 yield self._epoch(self.progress.epochs + 1, after_step)
         finally:
             self._steps.release()
-            self._answers.release()
+            self._forward.release()
 
     def evaluate_best(self, best: Epoch) -> Epoch:
         """Evaluate all images by the weights that the network holds, those of the best epoch; training is over then.
@@ -127,13 +127,13 @@ class Fit:
         Returns:
             It, with the scores of test images and of other data sets.
         """
-        self._answers.begin_(best.epoch)
+        self._forward.begin_(best.epoch)
         feed = self._feed_of(best.epoch)
         try:
             with device_memory.spent_on("evaluation"):
                 scores = self._scores.every_part(best.epoch, feed)
         finally:
-            self._answers.release()
+            self._forward.release()
         return replace(
             best,
             validation=scores.pop("validation", None),
@@ -216,7 +216,7 @@ class Fit:
     def _epoch(self, number: int, after_step: Callable[[], None]) -> Epoch:
         self._runtime.observer.epoch_begins(number)
         self._scores.begin_(number)
-        self._answers.begin_(number)
+        self._forward.begin_(number)
         now = self.progress
         images = self._train_epoch(number, after_step)
         sums = self._step.sums()
@@ -262,7 +262,7 @@ class Fit:
             feed = self._feed_of(number)
             if not now.steps:
                 pseudo_labelling.label_(
-                    self._given.train, self._given.evaluated.target, self._answers, feed, watch=self._runtime.watch
+                    self._given.train, self._given.evaluated.target, self._forward, feed, watch=self._runtime.watch
                 )
             now.seconds += (stored := time.perf_counter() - began)
             now.spend("storing", stored)

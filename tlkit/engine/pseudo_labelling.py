@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from tlkit.engine.answers import Answers
 from tlkit.engine.domains import pseudo_labels
 from tlkit.engine.evaluate import evaluating
+from tlkit.engine.evaluation_forward import EvaluationForward
 from tlkit.engine.host_rows import HostRows
 from tlkit.engine.images.parts import TargetPart, TrainingPart
 from tlkit.engine.prefix.feed import Feed
@@ -21,13 +21,15 @@ from tlkit.engine.prefix.feed import Feed
 _NAME = "epoch/pseudo_labels"  # in a checkpoint
 
 
-def label_(train: TrainingPart, target: TargetPart | None, answers: Answers, feed: Feed, *, watch: Callable[[], None]) -> None:
+def label_(
+    train: TrainingPart, target: TargetPart | None, forward: EvaluationForward, feed: Feed, *, watch: Callable[[], None]
+) -> None:
     """Give training images that have pseudo-labels those of the nearest prototypes; other training images stay.
 
     Args:
         train: Training images.
         target: The same images without augmentation.
-        answers: Of the network, in the epoch's phase.
+        forward: Of the network, in the epoch's phase.
         feed: Of that phase.
         watch: Called between batches; may raise to stop.
     """
@@ -35,12 +37,12 @@ def label_(train: TrainingPart, target: TargetPart | None, answers: Answers, fee
         return
     assert target is not None  # these images are its
     read, probabilities = HostRows(), HostRows()
-    with evaluating(answers.network), torch.inference_mode():
+    with evaluating(forward.network), torch.inference_mode():
         for x in feed.inputs(target.part, train.indices):
             watch()
-            features, logits = answers(x)
+            features, logits = forward(x)
             read.add_(features.flatten(1))
-            probabilities.add_(answers.network.task.probabilities(logits))
+            probabilities.add_(forward.network.task.probabilities(logits))
     train.pseudo[train.indices] = pseudo_labels.prototypes(read.together().numpy(), probabilities.together().numpy())
 
 

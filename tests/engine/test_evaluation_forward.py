@@ -1,4 +1,4 @@
-"""What a network answers while it is evaluated, as it is and by a captured graph, by a stand-in for the device that keeps a record."""
+"""The forward pass of an evaluation, eager and by a captured graph, by a stand-in for the device that keeps a record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,8 +11,8 @@ from toy_operators import FAKE, on_a_gpu_that_is_not_there
 from toy_step import LATE_STEM, Again, Recorder, batch, made, there
 from toy_training import CPU, training
 
-from tlkit.engine import answers, tiles
-from tlkit.engine.answers import OFTEN, Answers
+from tlkit.engine import evaluation_forward, tiles
+from tlkit.engine.evaluation_forward import OFTEN, EvaluationForward
 from tlkit.network import device_memory
 from tlkit.network.network import Network
 from tlkit.plans.plan import Plan
@@ -25,12 +25,12 @@ CAPTURE = ["warm up", "capture"]
 def answering(
     recipe: Path, *settings: str, compute_format: ComputeFormat = PLAIN_FORMAT, backend: Recorder | None = None, notes: list[str] | None = None,
     **more: object,
-) -> tuple[Answers, Network, Plan]:  # fmt: skip
+) -> tuple[EvaluationForward, Network, Plan]:  # fmt: skip
     network, plan = made(recipe, *settings, compute_format=compute_format)
     plan = replace(plan, **more)
     with torch.no_grad():
         network.head.weight.normal_()
-    found = Answers(network.eval(), plan, CPU, backend=backend, note=([] if notes is None else notes).append)
+    found = EvaluationForward(network.eval(), plan, CPU, backend=backend, note=([] if notes is None else notes).append)
     found.begin_(1)
     return found, network, plan
 
@@ -121,7 +121,7 @@ def test_on_a_gpu_a_graph_leaves_a_shorter_batch_its_memory(
     network, plan = made(toy_recipe)
     monkeypatch.setattr(device_memory, "untaken_memory", lambda _: plan.memory.activations // 2 - (not room))
     with on_a_gpu_that_is_not_there():
-        answer = Answers(there(network, plan).network.eval(), plan, FAKE, backend=backend, note=notes.append)
+        answer = EvaluationForward(there(network, plan).network.eval(), plan, FAKE, backend=backend, note=notes.append)
         x = torch.empty(plan.batch_size, 3, 16, 16, device=FAKE)
         with torch.inference_mode():
             for _ in range(OFTEN + 1):
@@ -136,7 +136,7 @@ def test_on_a_gpu_few_sizes_of_batches_pass_the_network(toy_recipe: Path, images
     network, plan = made(toy_recipe, "data.batch_size=32")
     seen: list[tuple[int, ...]] = []
     with on_a_gpu_that_is_not_there():
-        answer = Answers(there(network, plan).network.eval(), plan, FAKE)
+        answer = EvaluationForward(there(network, plan).network.eval(), plan, FAKE)
         network.stages["stem"].register_forward_hook(lambda _, args, __: seen.append(tuple(args[0].shape)))
         with torch.inference_mode():
             features, logits = answer(torch.empty(images, 3, 16, 16, device=FAKE))
@@ -171,14 +171,14 @@ def test_a_run_that_answers_by_a_graph_has_the_bits_of_one_that_does_not(
     toy_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two phases, a running mean of the weights, and the best epoch at the end; no tensor moves while a graph of it is there."""
-    monkeypatch.setattr(answers, "OFTEN", 2)
+    monkeypatch.setattr(evaluation_forward, "OFTEN", 2)
     found = []
     for captures in (True, False):
         mine = training(
             toy_recipe, LATE_STEM, "optimizer={name='adamw', ema=0.9}", "data.batch_size=8", "evaluation.test='end'"
         )
         backend = _Addresses(network=mine.network)
-        mine.fit._answers._backend = backend if captures else None
+        mine.fit._forward._backend = backend if captures else None
         epochs = list(mine.fit.epochs())
         replayed = backend.replays
         best = mine.fit.evaluate_best(epochs[-1])

@@ -1,4 +1,4 @@
-"""What a network answers while it is evaluated: on a GPU, where it is asked often, by a captured graph.
+"""The forward pass of an evaluation: on a GPU by a captured CUDA graph, once batches of one shape have come often.
 
 The rule: a graph is of one phase and one shape of input, and what has another shape runs as it is, with the same bits. On a GPU a smaller last batch
 is filled up to the full one, or to a half, a quarter of it: of each other number of images all convolutions would choose and load kernels anew.
@@ -27,12 +27,12 @@ from tlkit.plans.plan import Plan
 OFTEN = 16
 
 
-class Answers:
-    """The answers of a network to what the feed of a phase gives.
+class EvaluationForward:
+    """Computes features and logits of what the feed of a phase gives.
 
     Args:
-        network: Its tensors keep their addresses until `release`; in eval mode when it is asked.
-        plan: In which format it is evaluated, where its phases begin, and whether in tiles.
+        network: In eval mode when it is called; its tensors keep their addresses until `release`.
+        plan: In which format the network is evaluated, where its phases begin, and whether in tiles.
         device: The device that the network is on.
         backend: Captures; None where nothing is captured.
         note: Called with a message if it cannot be captured.
@@ -50,7 +50,7 @@ class Answers:
         self._captured: CapturedCall | None = None
 
     def begin_(self, epoch: int) -> None:
-        """Answer what the phase of an epoch, counted from 1, is fed with."""
+        """Begin an epoch, counted from 1: the inputs that follow are those of its phase."""
         cut = len(self._plan.phase(epoch).prefix)
         if cut != self._cut:
             self.release()
@@ -89,7 +89,8 @@ class Answers:
         needed = self._plan.memory.activations // 2  # the rest is a step's graph's, which is there already
         if self._device.type == "cuda" and (left := device_memory.untaken_memory(self._device)) < needed:
             self._note(
-                f"evaluation runs without a captured graph: it leaves {units.size(left)} to training, which may need {units.size(needed)}"
+                f"evaluation runs without a captured graph: {units.size(left)} of {self._device} are free, of which training may need "
+                f"{units.size(needed)}"
             )
             self._backend = None
             return
