@@ -157,15 +157,12 @@ def _decided(
 ) -> dict[str, Plan]:
     """Return the plans with what all arms share: compute formats, and after which epochs they are tested."""
     from tlkit.plans import choices, when_tested
-    from tlkit.record.formats import chunk_on
 
     kept = recipe_choices.find(folder, settings)
     measured = [each for each in made.values() if each.measured] or list(made.values())
     shared = precision.decide([(each.plan, each.measured) for each in measured], kept.formats)
     decided = {
-        name: choices.decide(
-            each.plan, each.measured, room=each.room, shared=shared, chunk=chunk_on(device.type, each.plan.pixels)
-        )
+        name: choices.decide(each.plan, each.measured, room=each.room, shared=shared, device=device.type)
         for name, each in made.items()
     }
     tested = when_tested.asked(read.evaluation, kept.tested, list(decided.values()))

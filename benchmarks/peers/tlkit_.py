@@ -48,6 +48,7 @@ def recipe(work: Spec) -> dict[str, Any]:
         "lr_groups": groups.get(work.arm, {"backbone": work.lr, "head": work.lr}),
         "optimizer": {"name": "sgd", "momentum": work.momentum},
         "schedule": {"name": "constant", "epochs": work.epochs},
+        **({"precision": "bfloat16"} if work.tuned else {}),  # as the others are told it
     }
 
 

@@ -31,6 +31,7 @@ from tlkit.engine.prefix import prefix
 from tlkit.engine.step.step import Step
 from tlkit.errors import Interrupted, PluginError, TlkitError
 from tlkit.network.stages import Stage
+from tlkit.plans import choices
 from tlkit.plugin import Backbone
 from tlkit.record.formats import COMPUTE_FORMATS, PLAIN_FORMAT, ComputeFormat, PrefixPlan
 from tlkit.record.timings import STEP_TOLERANCE, TOLERANCE, Measurements, Timing
@@ -128,6 +129,15 @@ def test_a_short_run_is_not_measured(toy_recipe: Path, calls: list[torch.Tensor]
     assert not calls
     assert not remembered()
     assert "the run is too short for measuring to pay" in [choice.reason for choice in mine.plan.choices]
+
+
+def test_on_a_gpu_a_run_that_ends_in_seconds_is_not_measured(toy_recipe: Path) -> None:
+    """drive's 240 steps would be: 3e13 operations, seconds in which measuring has not begun to pay."""
+    _, plan = made(toy_recipe, "freeze={}")
+    for more, short in ((0.9, True), (1.1, False)):
+        plan = replace(plan, flops_per_image=int(plan.flops_per_image * more * timing.GPU_WORTHWHILE / choices.work(plan)) + 1)
+        assert bool(timing.too_short(plan, torch.device("cuda"))) == short
+        assert not timing.too_short(plan, CPU)
 
 
 def test_a_run_of_fewer_images_than_measuring_takes_is_not_measured(

@@ -67,6 +67,23 @@ def test_a_precision_that_was_decided_on_a_gpu_is_kept_on_a_cpu(whole: Plan) -> 
 
 
 @pytest.mark.parametrize(
+    ("milliseconds", "layout"),  # contiguous, channels-last
+    [(None, "channels_last"), ((10, 10), "channels_last"), ((9.6, 10), "channels_last"), ((9, 10), "contiguous")],
+)
+def test_a_gpu_has_channels_last_for_a_lower_precision_unless_contiguous_is_clearly_faster(
+    whole: Plan, milliseconds: tuple[float, float] | None, layout: str
+) -> None:
+    plan = replace(whole, tables=whole.tables.model_copy(update={"precision": "bfloat16"}))
+    times = zip(compute_formats(("bfloat16",)), milliseconds or (), strict=False)
+    known = Measurements(tuple(Timing(form, each / 1000, 0.0) for form, each in times), (), 0.0, "the run is short")
+    decided = {device: choices.decide(plan, known, room=ROOM, device=device).compute_format for device in ("cpu", "cuda")}
+    assert decided["cuda"] == ComputeFormat("bfloat16", layout)
+    assert decided["cpu"] == ComputeFormat("bfloat16")
+    plain = replace(whole, tables=whole.tables.model_copy(update={"precision": "float32"}))
+    assert choices.decide(plain, Measurements(), room=ROOM, device="cuda").compute_format == PLAIN_FORMAT
+
+
+@pytest.mark.parametrize(
     ("capability", "asked", "expected"),
     [
         ((9, 0), "auto", ("float32", "tf32", "bfloat16")),

@@ -76,7 +76,7 @@ def test_what_was_decided_counts_for_an_arm_and_a_seed_that_come_later(
 def test_a_short_arm_beside_a_long_one_is_measured_too(
     applied: Callable[..., dict[str, str]], speeds: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "too_short", lambda plan: "it is short" if plan.arm == "last" else "")
+    monkeypatch.setattr(timing, "too_short", lambda plan, _: "it is short" if plan.arm == "last" else "")
     speeds.update(everything=0.005, last=0.005)
     assert set(applied().values()) == {"bfloat16"}
 
@@ -84,5 +84,5 @@ def test_a_short_arm_beside_a_long_one_is_measured_too(
 def test_where_every_arm_is_short_nothing_is_measured(
     applied: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "too_short", lambda _: "it is short")
+    monkeypatch.setattr(timing, "too_short", lambda *_: "it is short")
     assert set(applied().values()) == {"float32"}

@@ -30,6 +30,9 @@ from tlkit.record.timings import Measurements, Timing
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
 WORTHWHILE = 5.0
 PAYS = 0.25  # or that has less than so many times the work of measuring, which later runs have for nothing
+# On a GPU measuring takes as long whatever a step takes: for each form cuDNN builds a plan of each convolution. An H100 took 2 to 14 s for
+# ResNet-18, and trains it so many floating-point operations in 1.6 s in bfloat16, see benchmarks/README.md; in float32 it takes several times that.
+GPU_WORTHWHILE = 2e14
 _CALLS = 3  # of every form, more of the fastest
 # Measuring is given up after so many seconds, or after so much of the run at the assumed rate where that is more. Where other
 # programs keep the cores busy one step may take a minute, and what was timed would be wrong.
@@ -37,9 +40,10 @@ LIMIT = 60.0
 _LIMIT_PART = 0.1
 
 
-def too_short(plan: Plan) -> str:
-    """Return why measuring is not worth its time for a run; empty if it is."""
-    if work(plan) < max(WORTHWHILE * ASSUMED_RATE, PAYS * _work(plan)):
+def too_short(plan: Plan, device: torch.device) -> str:
+    """Return why measuring is not worth its time for a run on a device; empty if it is."""
+    least = GPU_WORTHWHILE if device.type == "cuda" else max(WORTHWHILE * ASSUMED_RATE, PAYS * _work(plan))
+    if work(plan) < least:
         return "the run is too short for measuring to pay"
     return ""
 

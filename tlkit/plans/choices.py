@@ -13,7 +13,17 @@ from tlkit import files, units
 from tlkit.plans import packing, precision, unlabelled
 from tlkit.plans.plan import Choice, PhasePlan, Plan, StagePlan
 from tlkit.plans.prefix_output import pools_after, prefix_shape, runs_on, why_images_differ
-from tlkit.record.formats import CHUNK, PLAIN_FORMAT, ComputeFormat, NotStored, PrefixPlan, SharedFormats, StorePlan
+from tlkit.record.formats import (
+    PLAIN_FORMAT,
+    ComputeFormat,
+    MemoryFormat,
+    NotStored,
+    PrefixPlan,
+    SharedFormats,
+    StorePlan,
+    chunk_on,
+    usual_layout,
+)
 from tlkit.record.kernels import ChosenKernel
 from tlkit.record.timings import STEP_TOLERANCE, TOLERANCE, EarlierChoices, Measurements, Timing, choose
 
@@ -33,7 +43,7 @@ def decide(
     room: int,
     earlier: EarlierChoices | None = None,
     shared: SharedFormats | None = None,
-    chunk: int = CHUNK,
+    device: str = "cpu",
 ) -> Plan:
     """Choose forms and stores.
 
@@ -43,11 +53,12 @@ def decide(
         room: Bytes that the store may take.
         earlier: Forms of a run that is continued.
         shared: What all arms of the recipe have in common; by default what this one alone would.
-        chunk: Images that the fixed prefix takes at a time.
+        device: The type of device that the run uses.
     """
     if shared is None:
         shared = precision.decide([(plan, measured)])
-    compute_format, reason = _step_form(plan, measured, earlier, shared)
+    layout = usual_layout(device)
+    compute_format, reason = _step_form(plan, measured, earlier, shared, layout)
     choices = [*plan.choices]
     if shared.step and earlier is None and plan.tables.precision == "auto" and precision.needs(plan)[0]:
         choices.append(Choice("training steps of all arms", shared.step.precision, shared.step.reason))
@@ -59,8 +70,8 @@ def decide(
     choices += kernel_choices(kernels, measured.of_step(compute_format))
     phases = []
     for number, phase in enumerate(plan.phases, start=1):
-        fixed = _prefix(plan, phase, measured, room, earlier, shared)
-        phases.append(replace(phase, fixed=replace(fixed[0], chunk=chunk) if fixed else None))
+        fixed = _prefix(plan, phase, measured, room, earlier, shared, layout)
+        phases.append(replace(phase, fixed=replace(fixed[0], chunk=chunk_on(device, plan.pixels)) if fixed else None))
         if fixed:
             name = "fixed prefix" if len(plan.phases) == 1 else f"fixed prefix, phase {number}"
             choices.append(Choice(name, str(fixed[0].compute_format), fixed[1]))
@@ -122,7 +133,7 @@ def _divided(plan: Plan, phase: PhasePlan) -> tuple[int, int]:
 
 
 def _step_form(
-    plan: Plan, measured: Measurements, earlier: EarlierChoices | None, shared: SharedFormats
+    plan: Plan, measured: Measurements, earlier: EarlierChoices | None, shared: SharedFormats, layout: MemoryFormat
 ) -> tuple[ComputeFormat, str]:
     if earlier is not None:
         return earlier.step, "kept from when this run began"
@@ -132,9 +143,9 @@ def _step_form(
         return PLAIN_FORMAT, "only the head trains, which takes no time to speak of"
     asked = plan.tables.precision
     if asked != "auto":
-        return choose(measured.step, asked, limit=STEP_TOLERANCE, why=measured.why, exactly=True)
+        return choose(measured.step, asked, limit=STEP_TOLERANCE, why=measured.why, exactly=True, layout=layout)
     step = "float32" if shared.step is None else shared.step.precision
-    return choose(measured.step, step, limit=STEP_TOLERANCE, why=measured.why)
+    return choose(measured.step, step, limit=STEP_TOLERANCE, why=measured.why, layout=layout)
 
 
 def _evaluation(
@@ -173,8 +184,9 @@ def kernel_choices(kernels: Sequence[ChosenKernel], timing: Timing | None) -> li
 
 
 def _prefix(
-    plan: Plan, phase: PhasePlan, measured: Measurements, room: int, earlier: EarlierChoices | None, shared: SharedFormats
-) -> tuple[PrefixPlan, str] | None:
+    plan: Plan, phase: PhasePlan, measured: Measurements, room: int, earlier: EarlierChoices | None, shared: SharedFormats,
+    layout: MemoryFormat,
+) -> tuple[PrefixPlan, str] | None:  # fmt: skip
     cut = len(phase.prefix)
     if not cut:
         return None
@@ -183,7 +195,7 @@ def _prefix(
     if earlier is not None and cut in earlier.prefixes:
         compute_format, reason = earlier.prefixes[cut], "kept from when this run began"
     elif asked != "auto":
-        compute_format, reason = choose(timings, asked, limit=TOLERANCE, why=measured.why, exactly=True)
+        compute_format, reason = choose(timings, asked, limit=TOLERANCE, why=measured.why, exactly=True, layout=layout)
     elif decided is not None:
         compute_format, reason = decided.compute_format, decided.reason
     else:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from tlkit.errors import TlkitError
 from tlkit.plugin import Convention
-from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, Precision
+from tlkit.record.formats import PLAIN_FORMAT, ComputeFormat, MemoryFormat, Precision
 from tlkit.record.kernels import ChosenKernel
 
 # What computes features that nothing adapts to, a fixed prefix or an evaluation, may be chosen where its features of real images are
@@ -127,8 +127,9 @@ class EarlierChoices:
 
 
 def choose(
-    timings: Sequence[Timing], precision: Precision | None, *, limit: float, why: str, exactly: bool = False
-) -> tuple[ComputeFormat, str]:
+    timings: Sequence[Timing], precision: Precision | None, *, limit: float, why: str, exactly: bool = False,
+    layout: MemoryFormat = "contiguous",
+) -> tuple[ComputeFormat, str]:  # fmt: skip
     """Return the fastest compute format, and the reason as text.
 
     Args:
@@ -137,11 +138,12 @@ def choose(
         limit: How far from float32 a compute format may be.
         why: Why there are no timings.
         exactly: The recipe asks for this precision, so how far it is from float32 does not count.
+        layout: Memory format of a lower precision where nothing is known, or the other one is not clearly faster.
 
     Raises:
         TlkitError: the network cannot be run in the precision.
     """
-    usual_format = ComputeFormat(precision or "float32")
+    usual_format = PLAIN_FORMAT if precision in (None, "float32") else ComputeFormat(precision, layout)
     if not timings:
         return usual_format, "as the recipe says; memory format: " + why if exactly else why
     mine = [each for each in timings if precision in (None, each.compute_format.precision)]

@@ -27,7 +27,7 @@ def remembered(plan: Plan, resolved: Resolved, weights_file: Path | None, *, dat
     known = measurements.recall(_measured_of(plan, resolved, weights_file, data, device))
     if known is not None:
         return known
-    why = timing.too_short(plan)
+    why = timing.too_short(plan, device)
     return Measurements(why=why) if why else Measurements()
 
 
@@ -45,7 +45,7 @@ def recall_or_measure(
         anew: Measure in any case.
     """
     known = remembered(plan, job.resolved, job.weights, data=job.content, device=runtime.device)
-    if not anew and (known or timing.too_short(plan)):
+    if not anew and (known or timing.too_short(plan, runtime.device)):
         return known
     return measure(job, plan, network(), train, runtime, anew=anew)
 

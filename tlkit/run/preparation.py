@@ -30,7 +30,7 @@ from tlkit.plans.plan import Plan
 from tlkit.plugin import Images
 from tlkit.recipe import augmentations
 from tlkit.recipe.augmentations import Augmentation
-from tlkit.record.formats import SharedFormats, chunk_on
+from tlkit.record.formats import SharedFormats
 from tlkit.record.timings import EarlierChoices, Measurements
 from tlkit.run import band_scaling, crop_extents, decoding, measuring, start_network, training_sample
 from tlkit.run.decoding import Decoded
@@ -80,11 +80,11 @@ class Prepared:
 
     def sharing(self, shared: SharedFormats, *, device: torch.device) -> Prepared:
         """Return the same run, on a device, with what all arms of its recipe have in common."""
-        room, chunk = cache_limit.room(), chunk_on(device.type, self.bare.pixels)
-        plan = choices.decide(self.bare, self.measured, room=room, earlier=self.earlier, shared=shared, chunk=chunk)
+        room = cache_limit.room()
+        plan = choices.decide(self.bare, self.measured, room=room, earlier=self.earlier, shared=shared, device=device.type)
         if self.head_start is None:
             return replace(self, plan=plan)
-        start = choices.decide(head_starts.plan_of(self.bare), self.measured, room=room, shared=shared, chunk=chunk)
+        start = choices.decide(head_starts.plan_of(self.bare), self.measured, room=room, shared=shared, device=device.type)
         return replace(self, plan=head_starts.told(plan, start), head_start=replace(self.head_start, plan=start))
 
     def with_measurements(self, runtime: Runtime) -> Prepared:
@@ -184,14 +184,13 @@ def prepare(
     if earlier is None and ranks.rank == 0:
         measured = measuring.recall_or_measure(job, plan, start.get, train, runtime, anew=anew)
     room = cache_limit.room()  # beside the pictures, which this process holds
-    chunk = chunk_on(device.type, plan.pixels)
-    decided = choices.decide(plan, measured, room=room, earlier=earlier, chunk=chunk)
+    decided = choices.decide(plan, measured, room=room, earlier=earlier, device=device.type)
     sample = training_sample.choose(decided, train, library, progress=observer.decoding)
     tried = measured.seconds if measured.taken >= now else 0.0
     made = Prepared(job, decided, images, train, evaluated, decoded, start, plan, measured, earlier, sample, tried=tried)
     if resolved.arm.head.start != head_starts.SOLVED:
         return made
-    solved = choices.decide(head_starts.plan_of(plan), measured, room=room, chunk=chunk)
+    solved = choices.decide(head_starts.plan_of(plan), measured, room=room, device=device.type)
     seen = training_sample.as_evaluated(plan, train, train.indices, library, progress=observer.decoding)
     plain = replace(train, pictures=seen.pictures, indices=seen.indices, augment=(), views=None, others={}, extents=None)
     begins = HeadStart(solved, head_starts.plugins(resolved.network_plugins, resolved.arm), plain)
