@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import pytest
+from toy_observers import Notes
 from toy_training import CPU, training
 
+from tlkit.engine.ranks.ranks import Group
 from tlkit.engine.runtime import Runtime
 from tlkit.network.network import Network
 from tlkit.plans import jobs, resolve
 from tlkit.recipe.evaluation import Evaluation
 from tlkit.run import executor, planned_runs, start_network
 from tlkit.run.setup import Setup
+from tlkit.run.signals import Watch
 from tlkit.sources.places import Places
 
 
@@ -49,6 +52,16 @@ def test_run_that_waits_holds_no_network(toy_recipe: Path, built: list[str]) -> 
     first, *waiting = [job.label for job in wanted]
     # A run is built again when its turn comes, and once more for the kernels of before training that its report shows.
     assert built == [first, *waiting, first, *(label for each in waiting for label in (each, each))]
+
+
+def test_images_of_finished_runs_are_inspected_by_one_of_several_processes(toy_recipe: Path) -> None:
+    """The others know of no run, so none of them would answer."""
+    places, notes = Places(recipe=toy_recipe.parent, offline=True), Notes()
+    read, arms = resolve.load(toy_recipe, [], places)
+    wanted = jobs.plan_jobs(read, arms, places, runs=toy_recipe.parent, where="toy")
+    of_two = Runtime(CPU, notes, ranks=Group(0, 2, 0, 2))
+    executor._Runs(wanted, Setup((), Evaluation(), of_two), Watch()).inspect([])
+    assert notes.notes == []
 
 
 def test_job_of_a_plan_is_the_recipes_own(toy_recipe: Path) -> None:
