@@ -477,6 +477,14 @@ def test_on_a_gpu_the_estimate_has_the_graphs_inputs_and_gradients_and_tells_of_
     assert on["cuda"].gradients == 2 * on["cpu"].gradients
     assert (on["cpu"].resident, on["cuda"].resident) == (0, 120 * 16 * 16 * 3)
     assert on["cuda"].total == on["cuda"].network
+    frozen = []
+    for size in (16, 64):
+        (resolved,) = resolve.load(
+            toy_recipe, ("freeze.backbone=true", f"data.batch_size={size}"), Places(recipe=toy_recipe.parent)
+        )[1].values()
+        frozen.append(compiler.compile_plan(resolved, facts, where="here", device=torch.device("cuda")).memory.activations)
+    maps = 48 * 16 * 8 * 8 * 4  # bytes of what comes out of the fixed prefix, for 48 images more
+    assert maps <= frozen[1] - frozen[0] < 2 * maps
 
 
 @pytest.mark.parametrize(

@@ -29,3 +29,4 @@ def test_inputs_and_outputs_that_live_at_the_same_time_are_counted() -> None:
     assert answer_bytes(around, images=4, image_size=(6, 6)) == (3 + 8 + 16 + 8) * PLANE, (
         "what came before the sum is kept beside it"
     )
+    assert answer_bytes(around, cut=2, images=4, image_size=(6, 6)) == 8 * PLANE + POOLED, "of a prefix its output alone"

@@ -255,15 +255,15 @@ def _of_tiles(draft: Draft) -> int:
 
 
 def _of_answers(draft: Draft, batch: int) -> int:
-    """Return the bytes that the layers of an evaluation take at a time, which its graph keeps."""
+    """Return the bytes that the layers of an evaluation take at a time, which its graph keeps: those behind the fixed prefix, of a tile all."""
     network, tile, channels = draft.network, draft.resolved.tile, draft.resolved.channels
-    images, size = (batch, draft.largest) if tile is None else (1, (tile, tile))
+    cut, images, size = (min(draft.cuts), batch, draft.largest) if tile is None else (0, 1, (tile, tile))
 
     def count() -> int:
         with evaluating(network):  # of one image some layers that train have no statistics
-            return activations.answer_bytes(network, images=images, image_size=size, channels=channels)
+            return activations.answer_bytes(network, cut=cut, images=images, image_size=size, channels=channels)
 
-    return shared_networks.once(network, ("answers", images, size), count)
+    return shared_networks.once(network, ("answers", cut, images, size), count)
 
 
 def _copies(draft: Draft) -> int:

@@ -53,12 +53,13 @@ def activation_bytes(
     return sum(saved.values()) + passing[0]
 
 
-def answer_bytes(network: Network, *, images: int, image_size: Size, channels: int = 3) -> int:
+def answer_bytes(network: Network, *, cut: int = 0, images: int, image_size: Size, channels: int = 3) -> int:
     """Return the peak bytes of inputs and outputs of layers that live at the same time while a network answers without gradients.
 
     Args:
         network: The network on the meta device, in eval mode.
-        images: At a time.
+        cut: Leading stages whose output it is given,
+        images: of so many images at a time.
         image_size: Height and width, pixels.
         channels: Of the input.
     """
@@ -72,8 +73,12 @@ def answer_bytes(network: Network, *, images: int, image_size: Size, channels: i
         alive[:] = [each for each in alive if each() is not None]
         peak = max(peak, sum({storage._cdata: storage.nbytes() for storage in living}.values()))
 
-    with torch.no_grad(), _after_each_layer(network, hook):
-        network(torch.empty(images, channels, *image_size, device="meta"))
+    with torch.no_grad():
+        one = network.run(torch.empty(1, channels, *image_size, device="meta"), stop=cut)
+        x = torch.empty(images, *one.shape[1:], device="meta")
+        alive.append(weakref.ref(x))
+        with _after_each_layer(network, hook):
+            network.read_and_answer(x, start=cut)
     return peak
 
 
