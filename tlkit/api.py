@@ -56,7 +56,7 @@ def apply(
         data: Folder of the images.
         device: "auto", "cpu", "cuda".
         offline: Forbid downloads.
-        graph: Capture the training step where the device can; else it is taken step by step.
+        graph: Capture the training step, the fixed prefix and evaluations as CUDA graphs where the device can; what is not captured runs eagerly.
         verify: Hash data, weights and the files of finished runs again, whatever is remembered of them, and check every row of the
             store that is used.
         log: A logger, or several, beside those of the recipe: "tensorboard", "csv".

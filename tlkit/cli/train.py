@@ -84,7 +84,7 @@ def apply(
     data: DataOption = None,
     device: DeviceOption = "auto",
     no_graph: Annotated[
-        bool, typer.Option("--no-graph", help="On a GPU, do not capture the training step as a CUDA graph.")
+        bool, typer.Option("--no-graph", help="On a GPU, capture no CUDA graph of training or evaluation.")
     ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash data and weights again, and check every stored row that is used.")

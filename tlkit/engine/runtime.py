@@ -19,7 +19,7 @@ class Runtime:
         device: The device that it uses.
         observer: Receives the progress, the notes and the epochs.
         watch: Called between batches; may raise to stop.
-        graph: Capture the training step and the fixed prefix where the device can.
+        graph: Capture the training step, the fixed prefix and evaluations as CUDA graphs where the device can.
         ranks: The processes of a run, of which this is one.
     """
 

@@ -43,7 +43,7 @@ class Call:
         data: Folder of the images; None where the recipe names it.
         device: Of --device.
         offline: Forbid downloads.
-        graph: Capture the training step where the device can.
+        graph: As `Runtime.graph`.
         log: Loggers of --log.
         checkpoint_every: Seconds.
     """
