@@ -13,9 +13,9 @@ from tlkit.reports import plan_table
 
 
 def text(plan: Plan, *, colours: bool = False) -> str:
-    console = Console(file=io.StringIO(), width=80, force_terminal=colours)
-    console.print(plan_table.plan(plan))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    shown = io.StringIO()
+    Console(file=shown, width=80, force_terminal=colours).print(plan_table.plan(plan))
+    return shown.getvalue()
 
 
 @pytest.mark.parametrize(("name", "tables"), [("block", 1), ("transition", 1), ("features.denseblock", 2)])
