@@ -69,6 +69,21 @@ def test_a_function_that_reads_from_the_device_is_not_captured() -> None:
     assert "waits for the device" in notes[0]
 
 
+def test_a_function_for_which_an_input_more_is_too_much_memory_runs_as_it_is() -> None:
+    notes: list[str] = []
+    calls: list[int] = []
+
+    def short(x: Tensor) -> tuple[Tensor, ...]:
+        calls.append(1)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return (x + 1,)
+
+    captured = CapturedCall(short, Recorder(), torch.zeros(4), what="it", note=notes.append)
+    assert captured(torch.zeros(4))[0].tolist() == [1] * 4
+    assert notes == ["it runs without a captured graph: OutOfMemoryError: CUDA out of memory."]
+
+
 def test_an_input_of_another_shape_is_not_given_to_the_graph() -> None:
     backend = Recorder()
     captured = CapturedCall(lambda each: (each + 1,), backend, torch.zeros(4), what="it", note=lambda _: None)

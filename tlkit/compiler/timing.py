@@ -24,7 +24,7 @@ from tlkit.network import seeding
 from tlkit.network.network import Network, pool
 from tlkit.plans.choices import ASSUMED_RATE, flops, work
 from tlkit.plans.plan import Plan
-from tlkit.record.formats import CHUNK, COMPUTE_FORMATS, ComputeFormat, PrefixPlan, chunk_on, compute_formats
+from tlkit.record.formats import CHUNK, ComputeFormat, PrefixPlan, chunk_on, compute_formats
 from tlkit.record.timings import Measurements, Timing
 
 # A run that trains for less than this, at the assumed rate, is over before measuring it could help: seconds.
@@ -33,6 +33,7 @@ PAYS = 0.25  # or that has less than so many times the work of measuring, which 
 # On a GPU measuring takes as long whatever a step takes: for each form cuDNN builds a plan of each convolution. An H100 took 2 to 14 s for
 # ResNet-18, and trains it so many floating-point operations in 1.6 s in bfloat16, see benchmarks/README.md; in float32 it takes several times that.
 GPU_WORTHWHILE = 2e14
+_CPU = torch.device("cpu")
 _CALLS = 3  # of every form, more of the fastest
 # Measuring is given up after so many seconds, or after so much of the run at the assumed rate where that is more. Where other
 # programs keep the cores busy one step may take a minute, and what was timed would be wrong.
@@ -49,11 +50,12 @@ def too_short(plan: Plan, device: torch.device) -> str:
 
 
 def _work(plan: Plan) -> float:
-    """Return the floating-point operations that measuring a plan takes."""
+    """Return the floating-point operations that measuring a plan takes on a CPU."""
     cuts = {len(phase.prefix) for phase in plan.phases}
     prefixes = sum(flops(plan, 0, cut) for cut in cuts) * CHUNK
-    trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * step_images(plan, "cpu")
-    return float(len(COMPUTE_FORMATS) * _CALLS * (prefixes + trained))
+    trained = 0 if len(plan.phases[-1].prefix) == plan.depth else 3 * plan.flops_per_image * step_images(plan, _CPU.type)
+    forms = compute_formats(formats.considered(_CPU, plan.tables.precision))
+    return float(len(forms) * _CALLS * (prefixes + trained))
 
 
 def key(plan: Plan, *, build: str, weights: str, data: str, device: torch.device) -> dict[str, object]:

@@ -39,44 +39,42 @@ class CapturedCall:
         self._function = function
         self._outputs: Outputs = ()
         self._graph: Graph | None = None
+        self._input: Tensor | None = None
         # Evaluation may come first, and what it makes in its mode could not be written to in training.
         with torch.inference_mode(False), torch.no_grad():
-            self._input = torch.empty_like(example)
             refusal = self._capture(backend, example)
         if refusal:
             note(f"{what} runs without a captured graph: {refusal}")
 
-    @property
-    def captured(self) -> bool:
-        """Whether there is a graph."""
-        return self._graph is not None
-
     def __call__(self, x: Tensor) -> Outputs:
         """Return the function's outputs, in memory of their own."""
-        if self._graph is None or x.shape != self._input.shape or x.dtype != self._input.dtype:
+        own = self._input
+        if self._graph is None or own is None or x.shape != own.shape or x.dtype != own.dtype:
             return self._function(x)
-        self._input.copy_(x, non_blocking=True)
+        own.copy_(x, non_blocking=True)
         self._graph.replay()
         return tuple(output.clone() for output in self._outputs)
 
     def release(self) -> None:
         """Free the graph's memory; the function runs as it is from now on."""
-        graph, self._graph, self._outputs = self._graph, None, ()
+        graph, self._graph, self._input, self._outputs = self._graph, None, None, ()
         if graph is not None:
             graph.release()
 
-    def _run(self) -> None:
-        self._outputs = self._function(self._input)
-
     def _capture(self, backend: Backend, example: Tensor) -> str:
         """Capture the function after one call of it; return why that cannot be done, empty where it can."""
-        self._input.copy_(example)
-        with backend.warm_up(), HostReads() as reads:
-            self._function(self._input)
-        if reads.found:
-            return f"it waits for the device at {reads.found[0]}"
         try:
-            self._graph = backend.capture(self._run)
+            own = torch.empty_like(example)
+            own.copy_(example)
+            with backend.warm_up(), HostReads() as reads:
+                self._function(own)
+            if reads.found:
+                return f"it waits for the device at {reads.found[0]}"
+
+            def run() -> None:
+                self._outputs = self._function(own)
+
+            self._graph, self._input = backend.capture(run), own
         except Exception as error:  # whatever it is, the function can still be called
             self._outputs = ()
             return in_words(error)

@@ -36,6 +36,9 @@ class EvaluationForward:
         device: The device that the network is on.
         backend: Captures; None where nothing is captured.
         note: Called with a message if it cannot be captured.
+
+    Attributes:
+        refusals: Such messages.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class EvaluationForward:
         self._format = plan.evaluation_format or plan.compute_format
         self._cut = 0
         self._backend, self._note = backend, note
+        self.refusals: list[str] = []
         self._asked: Counter[object] = Counter()
         self._captured: CapturedCall | None = None
 
@@ -86,17 +90,21 @@ class EvaluationForward:
 
     def _capture(self, backend: Backend, answer: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> None:
         """Capture the answer to inputs like x; what cannot be or has no room is not tried again in another phase."""
-        needed = self._plan.memory.activations // 2  # the rest is a step's graph's, which is there already
+        needed = (
+            self._plan.memory.activations // 2
+        )  # the rest is that of a step's graph, which is there but for an epoch's start
         if self._device.type == "cuda" and (left := device_memory.untaken_memory(self._device)) < needed:
-            self._note(
+            self._refuse(
                 f"evaluation runs without a captured graph: {units.size(left)} of {self._device} are free, of which training may need "
                 f"{units.size(needed)}"
             )
-            self._backend = None
             return
-        self._captured = CapturedCall(answer, backend, x, what="evaluation", note=self._note)
-        if not self._captured.captured:
-            self._backend = None
+        self._captured = CapturedCall(answer, backend, x, what="evaluation", note=self._refuse)
+
+    def _refuse(self, line: str) -> None:
+        self._backend = None
+        self.refusals.append(line)
+        self._note(line)
 
     def _computed(self, x: Tensor, *, start: int) -> tuple[Tensor, Tensor]:
         x = laid_out(x if halves(self._format) else x.float(), self._plan.compute_format)

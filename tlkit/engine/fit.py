@@ -87,10 +87,11 @@ class Fit:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What became known in training that a person should know of the result: why a step was not captured, what decided."""
+        refusals = (*self._steps.refusals, *self._forward.refusals)
         if not self.progress.undefined:
-            return self._steps.refusals
+            return refusals
         return (
-            *self._steps.refusals,
+            *refusals,
             f"select_by: the validation images do not define {self.plan.select_by}; the loss chose the best epoch",
         )
 

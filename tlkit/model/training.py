@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from tlkit.errors import Diverged, RunFailed
 from tlkit.events import Epoch, Observer
 from tlkit.model import own_network
 from tlkit.model.callbacks import Callbacks
+from tlkit.network import device_memory
 from tlkit.network.network import Network
 from tlkit.plans.jobs import Job
 from tlkit.plans.plan import ImagesPlan
@@ -121,7 +122,7 @@ class Training:
             raise
         finally:
             told.end("fit")
-            with suppress(torch.OutOfMemoryError, MemoryError):  # a layout changes no answer, and hides no error
+            with device_memory.spared():  # a layout changes no answer, and hides no error
                 self.network.to(memory_format=torch.contiguous_format)
             with torch.no_grad():
                 for name, tensor in self.network.tensors().items():

@@ -41,6 +41,16 @@ def exhaustion_as(told: Callable[[Exception], Exception]) -> Iterator[None]:
         raise told(error) from error
 
 
+@contextmanager
+def spared() -> Iterator[None]:
+    """Leave the block where memory runs out: what it does can be spared."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not machine.is_out_of_memory(error):
+            raise
+
+
 def free_memory(device: torch.device) -> int:
     """Return the bytes of a device that nobody uses: on a GPU also those that torch keeps for later."""
     if device.type == "cuda":
@@ -50,7 +60,8 @@ def free_memory(device: torch.device) -> int:
 
 
 def untaken_memory(device: torch.device) -> int:
-    """Return the bytes of a GPU that nobody has taken: what torch keeps for later may be that of a graph, which it gives to nothing else."""
+    """Return the bytes of a GPU that nobody has taken, once torch has given back what it keeps for later but for graphs, which share nothing."""
+    torch.cuda.empty_cache()
     return int(torch.cuda.mem_get_info(device)[0])
 
 

@@ -150,7 +150,7 @@ def planned(found: Sequence[Overlap], *, droppable: Collection[str], on_overlap:
     if on_overlap == "warn":
         return warnings(found, droppable=droppable, drop=False)
     if on_overlap == "error":
-        return tuple(f"{each.line()}; apply stops at them" for each in found)
+        return tuple(f"{each.line().removesuffix(_BETTER)}; apply stops at them" for each in found)
     return tuple(
         f"{each.line().removesuffix(_BETTER)}; apply leaves such images out of {each.first}"
         if each.first in droppable
