@@ -64,7 +64,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("HOME", str(folder / "home"))
-        patch.setattr("tlkit.compiler.timing.COMPUTE_FORMATS", _plain_only())
         init(patch)
         typed(patch, "tlkit apply images.toml")
     return folder
@@ -107,15 +106,7 @@ def workplace(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree(finished, folder, symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(folder / "home"))
-    monkeypatch.setattr("tlkit.compiler.timing.COMPUTE_FORMATS", _plain_only())
     return folder
-
-
-def _plain_only() -> object:
-    """One precision and memory format: each takes seconds to measure; tests/compiler/test_timing.py has all."""
-    from tlkit.record.formats import COMPUTE_FORMATS
-
-    return COMPUTE_FORMATS[:1]
 
 
 # One exports to ONNX, one tries ways to train, one trains in nine blocks, one types 17 commands, one exports to timm, one searches.
