@@ -312,7 +312,7 @@ def test_a_prefix_is_captured_where_a_backend_can_and_says_why_it_is_not(mine: T
 
 
 def test_a_backend_captures_on_a_gpu_where_graphs_are_wanted(mine: Training, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "CudaBackend", lambda device: ("graphs", device))
+    monkeypatch.setattr("tlkit.engine.runtime.CudaBackend", lambda device: ("graphs", device))
     monkeypatch.setattr(mine.prepared.train.pictures.residency, "_free", lambda device: 0)
     assert fed(mine, plain(mine), device=GPU)._backend == ("graphs", GPU)
     assert fed(mine, plain(mine), device=GPU, graph=False)._backend is None

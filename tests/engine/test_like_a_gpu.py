@@ -9,6 +9,7 @@ import torch
 from toy_step import Recorder
 from toy_training import training
 
+from tlkit.engine import evaluation_forward
 from tlkit.engine.fit import Fit
 from tlkit.engine.images import device_batches
 from tlkit.engine.images.pictures import Indices
@@ -83,6 +84,7 @@ def test_every_way_of_a_gpu_gives_the_bits_of_the_cpus(
         if backend is not None:
             fit._steps._take = Captured(fit._step, backend, note=lambda _: None)
             fit._steps._looks = LooksLater(fit._step, torch.empty(2, dtype=torch.float64), Done)
+            fit._forward._backend = evaluations
         return fit
 
     def finish(fit: Fit, after_step: Callable[[], None] = lambda: None) -> tuple[list[object], dict[str, torch.Tensor]]:
@@ -90,7 +92,8 @@ def test_every_way_of_a_gpu_gives_the_bits_of_the_cpus(
         return curve, copied(fit)
 
     expected = finish(begun(None))
-    backend = like_a_gpu(monkeypatch, room=room)
+    backend, evaluations = like_a_gpu(monkeypatch, room=room), Recorder()
+    monkeypatch.setattr(evaluation_forward, "OFTEN", 2)
     fit, kept = begun(backend), []
 
     def keep() -> None:  # in the middle of the last epoch
@@ -99,6 +102,7 @@ def test_every_way_of_a_gpu_gives_the_bits_of_the_cpus(
 
     found = finish(fit, keep)
     assert "replay" in backend.calls
+    assert "replay" in evaluations.calls
     continued = begun(backend)
     continued.resume_(*kept[0])
     rest = finish(continued)

@@ -16,7 +16,7 @@ from tlkit.engine.ranks import shares
 from tlkit.engine.ranks.ranks import ask_together
 from tlkit.engine.ranks.shares import Indices, Share, Whole
 from tlkit.engine.step.changing import changing, finite
-from tlkit.engine.step.graph import Captured, CudaBackend
+from tlkit.engine.step.graph import Captured
 from tlkit.engine.step.look import looks
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
@@ -38,17 +38,14 @@ class EpochSteps:
     Args:
         step: The training state.
         given: What the run learns with; more than one piece neither with a target nor with several processes.
-        graph: Capture the step.
         target: Images of another domain that are in each step; None for none.
     """
 
-    def __init__(self, step: Step, given: Learning, *, graph: bool, target: TargetPart | None) -> None:
+    def __init__(self, step: Step, given: Learning, *, target: TargetPart | None) -> None:
         self._step, self._given, self._runtime, self._target = step, given, given.runtime, target
         self._take: Step | Captured = step
-        if graph:
-            self._take = Captured(
-                step, CudaBackend(given.runtime.device), note=given.runtime.observer.note, pieces=given.pieces
-            )
+        if (backend := given.runtime.backend) is not None:
+            self._take = Captured(step, backend, note=given.runtime.observer.note, pieces=given.pieces)
         self._looks = looks(step, given.runtime.device)
 
     @property

@@ -23,7 +23,6 @@ from tlkit.engine.learning import Learning
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.progress import Progress
 from tlkit.engine.step.changing import changing
-from tlkit.engine.step.graph import CudaBackend
 from tlkit.engine.step.step import Step
 from tlkit.errors import RunFolderError
 from tlkit.events import Epoch
@@ -48,7 +47,6 @@ class Fit:
         self.network = network
         self.progress = Progress()
         self._given, self._runtime = given, given.runtime
-        self._graph = given.runtime.graph and device.type == "cuda"
         target, adaptation = given.evaluated.target, given.adaptation
         if adaptation is not None and adaptation.source_free:
             target, domains = None, DomainLoss(network, adaptation, device)  # the training images are those of the target
@@ -59,10 +57,10 @@ class Fit:
             labelled = batch_loss.share(len(given.train.indices), few, weight=table.label_weight)
             domains = DomainLoss(network, adaptation, device, labelled=labelled)
         self._step = Step(network, plan, device, ranks=given.runtime.ranks, domains=domains)
-        self._steps = EpochSteps(self._step, given, graph=self._graph, target=target)
+        self._steps = EpochSteps(self._step, given, target=target)
         self._feed: tuple[PhasePlan, Feed] | None = None
-        backend = CudaBackend(device) if self._graph else None
-        self._forward = EvaluationForward(network, plan, device, backend=backend, note=given.runtime.observer.note)
+        note, backend = given.runtime.observer.note, given.runtime.backend
+        self._forward = EvaluationForward(network, plan, device, backend=backend, note=note)
         self._scores = EpochScores(self._forward, given)
         self._random: dict[
             str, Tensor

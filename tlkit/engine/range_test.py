@@ -14,7 +14,7 @@ from itertools import islice
 from tlkit.engine.images.parts import Evaluated, TrainingPart
 from tlkit.engine.prefix.feed import Feed
 from tlkit.engine.runtime import Runtime
-from tlkit.engine.step.graph import Captured, CudaBackend
+from tlkit.engine.step.graph import Captured
 from tlkit.engine.step.losses import Batch
 from tlkit.engine.step.step import Step
 from tlkit.network.network import Network
@@ -61,8 +61,8 @@ def take(
     train, device, observer = train.at(phase.image_size), runtime.device, runtime.observer
     with seeded(train.seed * 1_000_003 + train.epochs_before, device):
         step = Step(copied("of all", network), plan, device)
-        captures = runtime.graph and device.type == "cuda"
-        run = Captured(step, CudaBackend(device), note=observer.note) if captures else step
+        backend = runtime.backend
+        run = step if backend is None else Captured(step, backend, note=observer.note)
         run.begin_(phase.first)
         feed = Feed(step.network, backbone, plan, phase, train, Evaluated(None, None), runtime)
         losses: list[float] = []

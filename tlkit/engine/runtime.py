@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from tlkit.engine.ranks.ranks import ALONE, Ranks
+from tlkit.engine.step.graph import Backend, CudaBackend
 from tlkit.events import Observer
 
 
@@ -28,3 +29,8 @@ class Runtime:
     watch: Callable[[], None] = lambda: None
     graph: bool = True
     ranks: Ranks = ALONE
+
+    @property
+    def backend(self) -> Backend | None:
+        """What captures here; None where nothing is captured."""
+        return CudaBackend(self.device) if self.graph and self.device.type == "cuda" else None

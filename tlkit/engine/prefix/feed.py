@@ -20,7 +20,6 @@ from tlkit.engine.prefix.prefix import Prefix
 from tlkit.engine.prefix.prefix_store import PrefixStore
 from tlkit.engine.prefix.stored_rows import StoredRows
 from tlkit.engine.runtime import Runtime
-from tlkit.engine.step.graph import CudaBackend
 from tlkit.network.network import Network
 from tlkit.plans.plan import PhasePlan, Plan
 from tlkit.plugin import Backbone
@@ -52,7 +51,7 @@ class Feed:
         self._train, self._evaluated = train, evaluated
         self._target = None if evaluated.target is None else evaluated.target.at(phase.image_size)
         self._cut = len(phase.prefix)
-        self._backend = CudaBackend(self._device) if runtime.graph and self._device.type == "cuda" else None
+        self._backend = runtime.backend
         self._prefix = self._build(train)
         self._rows: dict[int, StoredRows] = {}
         self.prefix_seconds = 0.0  # spent in the fixed prefix for batches, so far
